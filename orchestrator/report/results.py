@@ -1,0 +1,116 @@
+"""What a report is made from: the outcomes of one study's trials, by cell and seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.specs import Counts, Key
+
+Status = Literal["finished", "failed", "missing", "deferred"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One trial, as far as it got."""
+
+    key: Key | None
+    """None while the trial is deferred."""
+    seed: int
+    status: Status
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Fractions by metric name: the study's metrics, then `top1_last` and `val_top1`."""
+    history: tuple[Mapping[str, float], ...] = ()
+    """One row an evaluation: step, epoch, train_loss, train_accuracy, val_loss, val_accuracy."""
+    per_class: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Metric name -> one value per class, for metrics that have them."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """Counts, rows true and columns predicted."""
+    seconds: float = 0.0
+    """Training and evaluation."""
+    device: str = ""
+    threads: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    """One line, where the trial failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """One point of the grid with a trial for each seed."""
+
+    coordinates: Mapping[str, Any]
+    """Axis path (or `arm`) -> value, in the order of the study."""
+    label: str
+    trials: tuple[TrialResult, ...]
+    baseline: int | None
+    """Index of the cell it is compared with; None for a baseline itself, or where none fits."""
+    steps: int
+    num_real: int
+    num_synthetic: int
+    num_parameters: int | None
+    """Of the classifier; None before it is known."""
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostLine:
+    """What one kind of work took, for the part of a study that is finished."""
+
+    what: str
+    """Such as `fit ddpm`, `sample ddpm`, `train`, `evaluate`."""
+    steps: int
+    hours: float
+    device: str
+    money_usd: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSample:
+    """A few images of a synthetic set (or of the real training images), for a sheet."""
+
+    name: str
+    images: tuple[tuple[bytes, ...], ...]
+    """PNG bytes: one row a class, in label order."""
+    losses: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """Loss name -> (step, value) of the fit behind the set; empty for folders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """Everything a report shows of one study. Values only: no disk, no Ray, no torch behind it."""
+
+    name: str
+    question: str
+    axes: tuple[str, ...]
+    """Axis paths (and `arm`) in the order of the study."""
+    metrics: tuple[str, ...]
+    """Metric names in the order to be shown; the first is the main one."""
+    seeds: tuple[int, ...]
+    classes: tuple[str, ...]
+    cells: tuple[CellResult, ...]
+    baseline: Mapping[str, Any]
+    """The coordinates named by `compare`; empty where nothing is compared."""
+    num_validation: int
+    num_test: int
+    match: str
+    """`steps` or `epochs`: how the training budget was shared out."""
+    differences: tuple[str, ...] = ()
+    """For arms: which settings differ beside the one in question, a line each."""
+    costs: tuple[CostLine, ...] = ()
+    sheets: tuple[SetSample, ...] = ()
+    """The real training images first."""
+    command: str = ""
+    """How to make this report again."""
+    store: str = ""
+    commit: str = ""
+    notes: tuple[str, ...] = ()
+    """Warnings to print beside the table: mixed devices, skipped images, unknown lineage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenReport:
+    """The files of a report on disk."""
+
+    folder: Path
+    files: tuple[Path, ...]

@@ -1,0 +1,263 @@
+"""The frozen values that cross from the orchestrator to the tasks, and the key that names a result."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+
+from pydantic import ConfigDict
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+"""For every value a user can write: unknown keys, NaN, and `30.0` or `true` for an int are refused."""
+
+Key = str
+"""64 hexadecimal digits: the sha256 of everything that defines a step."""
+
+Counts = tuple[int, ...]
+"""Images per class, in label order."""
+
+
+class NotHashed:
+    """Marks a field that says where or how, not what: it never enters a key."""
+
+
+T = TypeVar("T")
+Locator = Annotated[T, NotHashed()]
+"""A root, an address or a device: `root: Locator[str]`. Two copies of the same data have equal keys."""
+
+
+@functools.cache
+def _hashed_fields(kind: type) -> tuple[str, ...]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return tuple(
+        item.name
+        for item in dataclasses.fields(kind)
+        if not any(isinstance(m, NotHashed) for m in getattr(hints[item.name], "__metadata__", ()))
+    )
+
+
+def canonical(value: Any) -> Any:
+    """Reduce `value` to JSON types: every default written out, locators left out, `2.0` as `2`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: canonical(getattr(value, name)) for name in _hashed_fields(type(value))}
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [canonical(item) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be part of a key: use a finite number")
+        return int(value) if value.is_integer() else value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{type(value).__name__} cannot be part of a key")
+
+
+def canonical_json(value: Any) -> str:
+    """The one spelling of `value`: sorted keys, no spaces, plain ASCII."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_key(kind: str, version: int, settings: Any) -> Key:
+    """Name a result by what defines it: sha256 of `{kind, version, settings}` in canonical form.
+
+    `settings` holds the keys of the step's inputs as plain strings.
+    """
+    text = canonical_json({"kind": kind, "version": version, "settings": settings})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """One file of `tasks/<kind>/` with its settings: what a study's `{name: ..., ...}` becomes."""
+
+    name: str
+    version: int
+    config: Any
+    """The frozen `Config` of that file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitInfo:
+    """What one split of a dataset contains."""
+
+    digest: str
+    """sha256 over the sorted lines `class/path, sha256(bytes)`, or over the uncompressed arrays."""
+    counts: Counts
+    skipped: tuple[str, ...] = ()
+    """Images left out because they cannot be read (`skip_bad: true`), as `class/path`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What planning needs to know of a dataset or folder, without its pixels."""
+
+    classes: tuple[str, ...]
+    """Class names in label order."""
+    splits: dict[str, SplitInfo]
+    """By split name: `train` and `test`, and `all` for a folder that is not divided."""
+    image_bytes: int = 0
+    """Bytes of one decoded image, 0 where unknown; for estimates only."""
+    placeholder: bool = False
+    """The data is not there yet: counts are invented, and such a plan cannot be run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSpec:
+    """Decode one split once into a memory-mapped array."""
+
+    KIND: ClassVar[str] = "pack"
+    reader: Plugin
+    split: str
+    size: int | None
+    """Side in pixels; None keeps uniform images as they are and gives others a short side of 256."""
+    digest: str
+    classes: tuple[str, ...]
+    """Class names in label order; a folder of synthetic images may hold fewer of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesSpec:
+    """Real images by count: each class is ordered by sha256(split_seed, image hash); the first
+    `validation` are for validation and the next `training` are for training."""
+
+    pack: Key
+    split_seed: int
+    validation: Counts
+    training: Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSpec:
+    """Fit a generator on the training images of `images`."""
+
+    KIND: ClassVar[str] = "fit"
+    generator: Plugin
+    images: ImagesSpec
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSpec:
+    """A synthetic set: so many images per class from one fitted generator."""
+
+    fit: Key
+    sampling: Any
+    """The frozen `Sampling` of the generator's file; its batch size is part of what a set is."""
+    counts: Counts
+    seed: int
+    generator: Annotated[Plugin, NotHashed()]
+    """As in the fit, whose key holds it."""
+    images: Annotated[ImagesSpec, NotHashed()]
+    """What the generator was fitted on, as in the fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSpec:
+    """One shard of a synthetic set: images `start` to `stop` in class-major order."""
+
+    KIND: ClassVar[str] = "sample"
+    synthetic: SetSpec
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherSpec:
+    """Decode the shards of a synthetic set into one pack, once, for all trials that use it."""
+
+    KIND: ClassVar[str] = "gather"
+    synthetic: Key
+    shards: Annotated[tuple[Key, ...], NotHashed()]
+    """How a set was cut into shards is not part of what it is."""
+    classes: tuple[str, ...]
+    size: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticImages:
+    """What a trial takes from a synthetic set: the first `counts` of each class, ordered by hash."""
+
+    pack: Key
+    counts: Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a classifier is trained, in optimizer steps."""
+
+    steps: int
+    eval_every: int
+    """Validation after every so many steps, and after the last."""
+    batch_size: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    momentum: float
+    schedule: str
+    warmup_steps: int
+    label_smoothing: float
+    input_size: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSpec:
+    """A trial without its seed."""
+
+    images: ImagesSpec
+    """`training` is all zeros where a trial sees no real image."""
+    sets: tuple[SyntheticImages, ...]
+    model: Plugin
+    recipe: Recipe
+    num_classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """Train one classifier; only training and validation images are seen."""
+
+    KIND: ClassVar[str] = "trial"
+    cell: CellSpec
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSpec:
+    """Predict a test split with the stored weights of a trial."""
+
+    KIND: ClassVar[str] = "evaluate"
+    trial: Key
+    test: Key
+
+
+Spec = PackSpec | FitSpec | SampleSpec | GatherSpec | TrialSpec | EvaluateSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a running step is, and what it measured since it last said so."""
+
+    done: int
+    total: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Checkpoints(Protocol):
+    """Where a long step keeps its state, so that a lost worker costs minutes and not hours."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state (tensors, numbers, strings; read with `weights_only=True`), if any."""
+        ...
+
+    def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Save what `state()` returns, unless it was done a short while ago."""
+        ...
+
+
+Work = Iterator[Progress]
+"""What a task returns: it works as it is iterated, and writes its files before it ends."""
