@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.specs import Counts, Key
+from tasks.specs import Key
 
 Status = Literal["finished", "failed", "missing", "deferred"]
 

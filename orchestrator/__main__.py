@@ -1,0 +1,5 @@
+"""`python -m orchestrator` is `augury`."""
+
+from orchestrator.cli import main
+
+main()

@@ -1,0 +1,151 @@
+"""Attaches to Ray or starts it, and decides what one step may take of a machine."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.ledger import Ledger
+from orchestrator.plan import Step
+from orchestrator.settings import BYTES_PER_PARAMETER, num_parameters
+from tasks.errors import InputError
+from tasks.specs import FitSpec, SampleSpec, TrialSpec
+
+OBJECT_STORE_BYTES = 256 * 1024**2
+"""Images travel as files; Ray's own store holds only descriptions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What there is to run on."""
+
+    slots: int
+    """Steps that can run at once now; an autoscaled cluster may grow beyond it."""
+    num_gpus: float
+    gpu_memory_bytes: int
+    """Of the smallest GPU in sight; 0 without one."""
+    local: bool
+
+
+@contextlib.contextmanager
+def attached(address: str | None, num_workers: int | None, ledger: Ledger) -> Iterator[Cluster]:
+    """Connect to a Ray cluster, or start Ray on this machine for as long as the block lasts.
+
+    Raises InputError where there is no cluster at `address`, or where it cannot see the store.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    # A step holds one thread; without this Ray's workers would take one pool per core each.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=num_workers or os.cpu_count(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                configure_logging=True,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = "on this machine" if address is None else f"at {address}"
+        raise InputError(f"--address: Ray cannot be had {where} ({error})") from error
+    try:
+        if address is not None:
+            _check_store_is_shared(ledger)
+        yield _measure(address is None, num_workers)
+    finally:
+        ray.shutdown()
+
+
+def _measure(local: bool, num_workers: int | None) -> Cluster:
+    import ray
+
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), float(resources.get("GPU", 0))
+    slots = num_workers or max(1, cpus)
+    memory = 0
+    if gpus:
+        memory = int(ray.get(ray.remote(num_gpus=0.01, num_cpus=0)(_gpu_memory).remote()))
+    return Cluster(slots=slots, num_gpus=gpus, gpu_memory_bytes=memory, local=local)
+
+
+def _gpu_memory() -> int:
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0
+    devices = range(torch.cuda.device_count())
+    return min(torch.cuda.get_device_properties(d).total_memory for d in devices)
+
+
+def _check_store_is_shared(ledger: Ledger) -> None:
+    """Refuse a local store that some node of a cluster does not see."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if ledger.local is None:
+        return
+    probe = ledger.local / f".probe-{uuid.uuid4().hex}"
+    probe.touch()
+    try:
+        exists = ray.remote(num_cpus=0)(os.path.exists)
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        seen = ray.get(
+            [
+                exists.options(
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+                ).remote(str(probe))
+                for node in nodes
+            ]
+        )
+    finally:
+        probe.unlink(missing_ok=True)
+    if not all(seen):
+        raise InputError(
+            f"--store {ledger.local}: {seen.count(False)} of {len(seen)} nodes do not see this "
+            f"folder; use shared storage or an address such as s3://bucket/prefix"
+        )
+
+
+def resources(step: Step, cluster: Cluster) -> dict[str, float]:
+    """What Ray sets aside for a step: one CPU, and a share of a GPU where there are any."""
+    if not cluster.num_gpus or step.kind in ("pack", "gather"):
+        return {"CPU": 1.0}
+    return {"CPU": 1.0, "GPU": gpu_share(step, cluster.gpu_memory_bytes)}
+
+
+def gpu_share(step: Step, memory_bytes: int) -> float:
+    """The smallest of 1/8, 1/4, 1/2 and 1 GPU that should hold a step; an estimate, on the safe side.
+
+    Optimizer state is counted exactly; activations as a multiple of the batch's pixels.
+    """
+    if isinstance(step.spec, FitSpec | SampleSpec) or not memory_bytes:
+        return 0.5 if isinstance(step.spec, SampleSpec) else 1.0
+    if not isinstance(step.spec, TrialSpec):
+        return 0.25
+    cell = step.spec.cell
+    parameters = num_parameters(cell.model) or 2_000_000
+    side = cell.recipe.input_size or (224 if cell.model.name == "timm" else 64)
+    pixels = cell.recipe.batch_size * side * side
+    wanted = 1.5e9 + BYTES_PER_PARAMETER * parameters + 1200 * pixels
+    for share in (0.125, 0.25, 0.5):
+        if wanted <= share * memory_bytes:
+            return share
+    return 1.0
+
+
+def tune_storage(ledger: Ledger, cluster: Cluster) -> str:
+    """Where Tune keeps its own state while it runs: every node must see it, nobody needs it later."""
+    if cluster.local:
+        return str(Path(tempfile.gettempdir()) / f"augury-tune-{os.getuid()}-{os.getpid()}")
+    return str(ledger.local / "tune") if ledger.local is not None else ledger.path("tune")

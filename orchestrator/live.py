@@ -1,0 +1,124 @@
+"""Feeds MLflow from a run as it goes, and from the ledger when all is done."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from orchestrator.collect import collect, finished_trial, flat_settings
+from orchestrator.ledger import Ledger
+from orchestrator.plan import Plan, PlannedStudy, PlannedTrial, Step
+from orchestrator.report.results import CellResult, StudyResult, TrialResult
+from orchestrator.tracking import CellRun, StudyRuns, Tracker, TrialRun, safe_uri
+from tasks.specs import Key, Progress
+
+
+def study_runs(study: PlannedStudy, result: StudyResult) -> StudyRuns:
+    """What MLflow shows of a study: its cells with flat parameters, and its trials."""
+    flat = [flat_settings(cell) for cell in study.cells]
+    names = sorted({name for each in flat for name in each})
+    return StudyRuns(
+        name=study.spec.name,
+        question=study.spec.question,
+        cells=tuple(
+            CellRun(
+                label=cell.label,
+                coordinates=cell.coordinates,
+                params={name: each.get(name, "") for name in names},
+                trials=_trial_runs(cell),
+            )
+            for cell, each in zip(result.cells, flat, strict=True)
+        ),
+    )
+
+
+def _trial_runs(cell: CellResult) -> tuple[TrialRun, ...]:
+    return tuple(
+        TrialRun(
+            key=trial.key,
+            seed=trial.seed,
+            status=trial.status,
+            history=trial.history,
+            scores=scores_of(trial),
+            error=trial.error,
+        )
+        for trial in cell.trials
+        if trial.key is not None
+    )
+
+
+def scores_of(trial: TrialResult) -> dict[str, float]:
+    """The final metrics of a trial's run."""
+    return {**trial.scores, "seconds": trial.seconds} if trial.status == "finished" else {}
+
+
+def mirror_digest(study: PlannedStudy, done: set[Key]) -> str:
+    """Changes whenever a study has something new to mirror."""
+    keys = [t.evaluate for c in study.cells for t in c.trials if t.evaluate in done]
+    text = "\n".join([study.spec.question, *study.spec.metrics, *sorted(keys)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def mirror_note(tracking_uri: str, study: PlannedStudy) -> str:
+    """Where the ledger remembers what one tracking server was told of a study."""
+    place = hashlib.sha256(safe_uri(tracking_uri).encode()).hexdigest()[:12]
+    return f"mirrored/{place}-{study.spec.name}"
+
+
+class LiveFeed:
+    """A watcher that passes trials on to MLflow; nothing in it can stop or slow a run."""
+
+    def __init__(self, tracker: Tracker, ledger: Ledger, warn: Callable[[str], None]) -> None:
+        self._tracker, self._ledger, self._warn = tracker, ledger, warn
+        self._trials: dict[Key, tuple[PlannedStudy, PlannedTrial]] = {}
+        # Metrics are computed from stored predictions, away from the threads that schedule.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="augury-live")
+
+    def open(self, plan: Plan) -> None:
+        """Say what is planned; again when a winner has let more be planned."""
+        for study in plan.studies:
+            result = collect(study, plan, self._ledger)
+            self._tracker.start_study(study_runs(study, result))
+            for trial in (t for cell in study.cells for t in cell.trials):
+                self._trials.setdefault(trial.evaluate, (study, trial))
+
+    def started(self, step: Step) -> None:
+        if step.kind == "trial":
+            self._tracker.trial_started(step.key)
+
+    def progressed(self, step: Step, progress: Progress) -> None:
+        if step.kind == "trial" and progress.metrics:
+            self._tracker.trial_progress(step.key, progress.metrics)
+
+    def finished(self, step: Step) -> None:
+        if step.kind == "evaluate" and step.key in self._trials:
+            self._reader.submit(self._send, step.key)
+
+    def failed(self, step: Step, message: str) -> None:
+        if step.kind == "trial":
+            self._tracker.trial_failed(step.key, message)
+
+    def lost(self, step: Step, message: str) -> None:
+        """A lost trial starts again, which is said then."""
+
+    def close(self, plan: Plan, results: Sequence[StudyResult]) -> None:
+        """Send what the live feed may have missed, and end all runs."""
+        self._reader.shutdown(wait=True)
+        for study, result in zip(plan.studies, results, strict=True):
+            self._tracker.start_study(study_runs(study, result))
+        self._tracker.close()
+
+    @property
+    def gave_up(self) -> bool:
+        """MLflow did not answer: `augury sync` must catch up."""
+        return self._tracker.gave_up
+
+    def _send(self, key: Key) -> None:
+        study, planned = self._trials[key]
+        try:
+            trained = self._ledger.record("trial", planned.trial)
+            evaluated = self._ledger.record("evaluate", planned.evaluate)
+            if trained is not None and evaluated is not None:
+                trial = finished_trial(study, planned, self._ledger, trained, evaluated)
+                self._tracker.trial_finished(planned.trial, trial.history, scores_of(trial))
+        except (OSError, ValueError, KeyError) as error:
+            self._warn(f"MLflow: trial {planned.trial[:8]} is sent at the end ({error})")

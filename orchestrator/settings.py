@@ -1,0 +1,302 @@
+"""The typed sections of a study, and the one-line errors for what does not fit them."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as strict_dataclass
+
+from tasks import plugins
+from tasks.classifiers import _timm_catalog
+from tasks.errors import InputError, nearest
+from tasks.specs import STRICT, Plugin
+
+BYTES_PER_PARAMETER = 16
+"""In training: weights, gradients and two optimizer moments, in float32."""
+
+Variant = Literal["real", "synthetic", "mixed"]
+VARIANTS: tuple[Variant, ...] = ("real", "synthetic", "mixed")
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+@strict_dataclass(frozen=True, kw_only=True, config=STRICT)
+class SplitSettings:
+    """What a study says of a dataset beside its reader's own settings."""
+
+    size: Annotated[int, Field(ge=4, le=4096)] | None = None
+    """Short side of the packed images; None keeps uniform images and gives others 256."""
+    split_seed: int = 0
+    """Decides which training images are validation, and which come first in subsets."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+@strict_dataclass(frozen=True, kw_only=True, config=STRICT)
+class SubsetSettings:
+    """How many real training images a trial may use; see `tasks.counting.subset`."""
+
+    fraction: Fraction = 1.0
+    """Of what is left after validation; synthetic images are scaled alike."""
+    max_real: Positive | None = None
+    """Real images in all."""
+    per_class: Positive | None = None
+    """Real images of any one class."""
+
+
+@strict_dataclass(frozen=True, kw_only=True, config=STRICT)
+class SetSettings:
+    """How many images a generated set has, and its seed."""
+
+    multiplier: Positive | None = None
+    """Synthetic images for each real training image; 1 where nothing is said."""
+    per_class: Positive | None = None
+    """Synthetic images of each class, instead."""
+    seed: int = 0
+    """Of fitting and of sampling; training has seeds of its own."""
+
+    def __post_init__(self) -> None:
+        if self.multiplier is not None and self.per_class is not None:
+            raise ValueError("multiplier and per_class both say how many: keep one")
+
+
+@strict_dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainSettings:
+    """How classifiers are trained; `model` is read apart."""
+
+    epochs: Positive = 30
+    """Passes over n_ref images; see `match`."""
+    steps: Positive | None = None
+    """Optimizer steps, instead of epochs."""
+    match: Literal["steps", "epochs"] = "steps"
+    """`steps`: all arms get the steps of the real images of the base; `epochs`: each its own."""
+    batch_size: Positive = 64
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak rate; None is 1e-3 for adamw and 0.1 for sgd."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """None is 0.05 for adamw and 5e-4 for sgd."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of sgd (Nesterov)."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    input_size: Annotated[int, Field(ge=8, le=2048)] | None = None
+    """Side of the training images; None is the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A reader with the split settings."""
+
+    reader: Plugin
+    split: SplitSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedSet:
+    """Images sampled from a generator that is fitted on the trial's own training images."""
+
+    generator: Plugin
+    sampling: Any
+    settings: SetSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSet:
+    """Images already made; where they come from is not known."""
+
+    reader: Plugin
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSettings:
+    """Everything one cell says, typed and checked."""
+
+    dataset: Dataset
+    subset: SubsetSettings
+    variant: Variant
+    sets: tuple[tuple[str, GeneratedSet | FolderSet], ...]
+    """Name and recipe of each set used; none for `variant: real`."""
+    train: TrainSettings
+    model: Plugin
+
+
+def explain(error: ValidationError, path: str, known: Iterable[str] = ()) -> InputError:
+    """Turn the first complaint of pydantic into one line with the path in the file."""
+    first = error.errors(include_url=False)[0]
+    parts = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
+    where = ".".join([path, *parts]) if path else ".".join(parts)
+    given = first.get("input")
+    if first["type"] == "unexpected_keyword_argument":
+        return InputError(f"{where}: unknown key {parts[-1]!r}; {nearest(parts[-1], known)}")
+    if first["type"] == "missing":
+        return InputError(f"{where}: is missing")
+    what = first["msg"].removeprefix("Value error, ")
+    what = what[:1].lower() + what[1:]
+    if isinstance(given, dict):
+        return InputError(f"{where}: {what}")
+    return InputError(f"{where}: {what}, not {given!r}")
+
+
+@functools.lru_cache(maxsize=65536)
+def _validated(kind: Any, text: str, path: str) -> Any:
+    known = [item.name for item in dataclasses.fields(kind)]
+    try:
+        return _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise explain(error, path, known) from error
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def validated(kind: type, values: Mapping[str, Any], path: str) -> Any:
+    """Check a mapping against a strict dataclass; the result is shared between equal mappings.
+
+    Raises InputError naming the path, the value and what would do.
+    """
+    try:
+        text = json.dumps(values, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{path}: holds a number that is not finite") from error
+    return _validated(kind, text, path)
+
+
+def field_names(kind: type) -> tuple[str, ...]:
+    """The keys a section takes."""
+    return tuple(item.name for item in dataclasses.fields(kind))
+
+
+def mapping(value: Any, path: str) -> dict[str, Any]:
+    """Expand the short form `x` to `{name: x}`; refuse anything that is no mapping then."""
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a mapping or a name was expected, not {value!r}")
+    return value
+
+
+def _named(kind: str, values: Mapping[str, Any], path: str) -> str:
+    name = values.get("name")
+    if not isinstance(name, str):
+        raise InputError(f"{path}.name: is missing; {nearest('', plugins.names(kind))}")
+    if name not in plugins.names(kind):
+        raise InputError(
+            f"{path}.name: unknown {kind.removesuffix('s')} {name!r}; "
+            f"{nearest(name, plugins.names(kind))}"
+        )
+    return name
+
+
+def _config(kind: str, name: str, values: Mapping[str, Any], path: str, shared: type | None) -> Plugin:
+    config_type = plugins.module(kind, name).Config
+    own = {key: value for key, value in values.items() if key != "name"}
+    unknown = set(own) - set(field_names(config_type))
+    if unknown:
+        key = min(unknown)
+        known = (*field_names(config_type), *(field_names(shared) if shared else ()))
+        raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, known)}")
+    return plugins.plugin(kind, name, validated(config_type, own, path))
+
+
+def parse_dataset(value: Any, path: str = "dataset") -> Dataset:
+    """`{name: digits, size: 8, ...}`: the reader's settings and the split's, side by side."""
+    values = mapping(value, path)
+    shared = set(field_names(SplitSettings))
+    name = _named("datasets", values, path)
+    own = {key: item for key, item in values.items() if key not in shared}
+    split = {key: item for key, item in values.items() if key in shared}
+    return Dataset(
+        reader=_config("datasets", name, own, path, SplitSettings),
+        split=validated(SplitSettings, split, path),
+    )
+
+
+SET_SOURCES = ("generator", "folder")
+
+
+def parse_set(value: Any, path: str) -> GeneratedSet | FolderSet:
+    """`{generator: {...}, multiplier: 1, seed: 0}` or `{folder: data/synthetic}`."""
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a mapping was expected, not {value!r}")
+    sources = [key for key in SET_SOURCES if key in value]
+    if len(sources) != 1:
+        found = " and ".join(sources) or "none"
+        raise InputError(f"{path}: needs one of {', '.join(SET_SOURCES)}, has {found}")
+    rest = {key: item for key, item in value.items() if key not in SET_SOURCES}
+    if sources == ["folder"]:
+        return _folder_set(value["folder"], rest, path)
+    generator = dict(mapping(value["generator"], f"{path}.generator"))
+    name = _named("generators", generator, f"{path}.generator")
+    sampling = generator.pop("sampling", {})
+    if not isinstance(sampling, dict):
+        raise InputError(f"{path}.generator.sampling: a mapping was expected, not {sampling!r}")
+    unknown = set(rest) - set(field_names(SetSettings))
+    if unknown:
+        key = min(unknown)
+        known = (*SET_SOURCES, *field_names(SetSettings))
+        raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, known)}")
+    module = plugins.module("generators", name)
+    made = GeneratedSet(
+        generator=_config("generators", name, generator, f"{path}.generator", None),
+        sampling=validated(module.Sampling, sampling, f"{path}.generator.sampling"),
+        settings=validated(SetSettings, rest, path),
+    )
+    try:
+        module.check(made.generator.config, made.sampling)
+    except ValueError as error:
+        raise InputError(f"{path}.generator.sampling: {error}") from error
+    return made
+
+
+def _folder_set(folder: Any, rest: Mapping[str, Any], path: str) -> FolderSet:
+    config_type = plugins.module("datasets", "image_folder").Config
+    allowed = {"skip_bad"}
+    if set(rest) - allowed:
+        key = min(set(rest) - allowed)
+        raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, ['folder', *allowed])}")
+    config = validated(config_type, {"root": folder, **rest}, f"{path}.folder")
+    return FolderSet(reader=plugins.plugin("datasets", "image_folder", config))
+
+
+def parse_model(value: Any, path: str = "train.model") -> Plugin:
+    """A file of `tasks/classifiers`, or any timm name or alias, short or with settings."""
+    values = dict(mapping(value, path))
+    name = values.get("name")
+    if not isinstance(name, str):
+        raise InputError(f"{path}.name: is missing; a timm name or {', '.join(_own_models())}")
+    if name in _own_models():
+        return _config("classifiers", name, values, path, None)
+    if name == "timm":
+        name = values.pop("architecture", "resnet50")
+    try:
+        entry = _timm_catalog.resolve(name)
+    except InputError as error:
+        raise InputError(f"{path}: unknown model {name!r}; {error}") from error
+    own = {**values, "name": "timm", "architecture": entry.name}
+    model = _config("classifiers", "timm", own, path, None)
+    if model.config.pretrained and not entry.has_weights:
+        raise InputError(f"{path}: {entry.name} has no published weights: say pretrained: false")
+    return model
+
+
+def _own_models() -> tuple[str, ...]:
+    return tuple(name for name in plugins.names("classifiers") if name != "timm")
+
+
+def num_parameters(model: Plugin) -> int | None:
+    """Parameters as published for the model's own head; None where only building it would tell."""
+    if model.name != "timm":
+        return None
+    return _timm_catalog.resolve(model.config.architecture).params
+
+
+def model_label(model: Plugin) -> str:
+    """What tables call a model."""
+    return str(model.config.architecture) if model.name == "timm" else model.name

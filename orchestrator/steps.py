@@ -1,0 +1,264 @@
+"""Performs one step in this process: inputs fetched, the task called, the record committed. No Ray."""
+
+import errno
+import importlib.metadata
+import os
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.ledger import Attempt, Ledger
+from orchestrator.plan import Step
+from tasks.errors import InputError
+from tasks.results import read_result
+from tasks.specs import (
+    EvaluateSpec,
+    FitSpec,
+    GatherSpec,
+    PackSpec,
+    Progress,
+    SampleSpec,
+    TrialSpec,
+    Work,
+    canonical,
+)
+
+THREADS = 1
+"""Of every step, whatever runs beside it: more cores run more steps, and never change a result."""
+
+CHECKPOINT_EVERY_S = 60.0
+
+LIBRARIES = ("augury", "torch", "torchvision", "timm", "diffusers", "numpy", "pyarrow", "ray")
+
+
+class StepFailed(Exception):
+    """A step failed by its own exception, which is on record; running it again would not help."""
+
+    def __init__(self, message: str, by_user: bool) -> None:
+        super().__init__(message, by_user)
+        self.message = message
+        self.by_user = by_user
+        """What the user gave cannot be used, as against a fault of the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is the same for all steps of a run."""
+
+    store: str
+    commit: str
+    """Of Augury's source, with `-dirty` where it was changed; empty outside a checkout."""
+    keep_weights: str = "selected"
+
+
+def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
+    """Do a step unless it is done, yielding its progress.
+
+    Raises StepFailed for the step's own failures; faults of the machine (lost files, full disks,
+    memory) are raised as they are and leave no record, so that the step is simply run again.
+    """
+    ledger = Ledger(setting.store)
+    if ledger.record(step.kind, step.key) is not None:
+        return
+    _calm()
+    attempt = ledger.begin(step.kind, step.key)
+    started = time.time()
+    try:
+        yield from _work(step, ledger, attempt, device)
+    except Exception as error:
+        if ledger.record(step.kind, step.key) is not None:
+            # Another run on the same store was faster, and swept this attempt away.
+            return
+        if _is_fault(error):
+            ledger.discard(attempt)
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        by_user = isinstance(error, InputError)
+        failed = {
+            "title": step.title,
+            "error": message if by_user else f"{type(error).__name__}: {message}",
+            "traceback": traceback.format_exc(),
+            "settings": canonical(step.spec),
+        }
+        if step.kind in ("pack", "gather"):
+            # The data is to blame, and mended data has another key.
+            ledger.discard(attempt)
+        else:
+            ledger.fail(attempt, failed)
+        raise StepFailed(failed["error"], by_user) from error
+    except BaseException:
+        # Closed from outside, as by a worker that is told to stop: the step is not done.
+        ledger.discard(attempt)
+        raise
+    ledger.commit(attempt, _record(step, attempt, setting, device, started))
+    if step.kind == "evaluate":
+        assert isinstance(step.spec, EvaluateSpec)
+        _drop_weights(ledger, step.spec, setting.keep_weights)
+
+
+def _work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
+    """Call the task of a step with local folders for its inputs."""
+    spec, out = step.spec, attempt.folder
+    checkpoints = FileCheckpoints(ledger, attempt, CHECKPOINT_EVERY_S)
+    match spec:
+        case PackSpec():
+            from tasks.pack import pack
+
+            return pack(spec, out, step.size)
+        case FitSpec():
+            from tasks.fit import fit
+
+            return fit(spec, ledger.fetch("pack", spec.images.pack), out, checkpoints, device)
+        case SampleSpec():
+            from tasks.generate import sample
+
+            weights = ledger.fetch("fit", spec.synthetic.fit)
+            return sample(spec, weights, ledger.fetch("pack", spec.synthetic.images.pack), out, device)
+        case GatherSpec():
+            from tasks.pack import gather
+
+            shards = [ledger.fetch("sample", shard) for shard in spec.shards]
+            return gather(spec, shards, out, step.size)
+        case TrialSpec():
+            from tasks.train import train
+
+            real = ledger.fetch("pack", spec.cell.images.pack)
+            sets = [fetch_pack(ledger, each.pack) for each in spec.cell.sets]
+            return train(spec, real, sets, out, checkpoints, device)
+        case EvaluateSpec():
+            from tasks.predict import predict
+
+            trial = ledger.fetch("trial", spec.trial)
+            return predict(spec, trial, ledger.fetch("pack", spec.test), out, device)
+
+
+def fetch_pack(ledger: Ledger, key: str) -> Path:
+    """A synthetic set's pack: gathered from shards, or made from a folder."""
+    try:
+        return ledger.fetch("gather", key)
+    except KeyError:
+        return ledger.fetch("pack", key)
+
+
+def _is_fault(error: Exception) -> bool:
+    """The machine is to blame, not the step: running it again may well work."""
+    if isinstance(error, MemoryError):
+        return True
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.ESTALE)
+    if isinstance(error, OSError) and not isinstance(error, InputError):
+        return error.errno in full
+    return False
+
+
+def _calm() -> None:
+    """Give this process the threads of a step."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+
+
+def _record(
+    step: Step, attempt: Attempt, setting: Setting, device: str, started: float
+) -> dict[str, Any]:
+    return {
+        "title": step.title,
+        "size": step.size,
+        "settings": canonical(step.spec),
+        "result": read_result(attempt.folder),
+        "started": started,
+        "seconds": time.time() - started,
+        "device": device_name(device),
+        "threads": THREADS,
+        "commit": setting.commit,
+        "versions": versions(),
+    }
+
+
+def _drop_weights(ledger: Ledger, spec: EvaluateSpec, keep: str) -> None:
+    dropped = {"all": (), "selected": ("last",), "none": ("last", "selected")}[keep]
+    for name in dropped:
+        ledger.remove_file("trial", spec.trial, f"{name}.safetensors")
+
+
+class FileCheckpoints:
+    """Keeps the state of a long step in its scratch folder, and in the store where that is remote."""
+
+    NAME = "checkpoint.pt"
+
+    def __init__(self, ledger: Ledger, attempt: Attempt, every_s: float) -> None:
+        self._ledger, self._attempt, self._every_s = ledger, attempt, every_s
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state, if there is one that can be read; nothing in it is executed."""
+        import pickle
+
+        import torch
+
+        path = self._attempt.scratch / self.NAME
+        self._ledger.restore_scratch(self._attempt, self.NAME)
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+            # A half-written state of an earlier version is worth no more than none.
+            path.unlink(missing_ok=True)
+            return None
+        return state
+
+    def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Save aside and rename, at most once in `every_s` seconds."""
+        if time.monotonic() - self._last < self._every_s:
+            return
+        import torch
+
+        self._attempt.scratch.mkdir(parents=True, exist_ok=True)
+        aside = self._attempt.scratch / f".{self.NAME}.{os.getpid()}"
+        torch.save(state(), aside)
+        aside.replace(self._attempt.scratch / self.NAME)
+        self._ledger.keep_scratch(self._attempt, self.NAME)
+        self._last = time.monotonic()
+
+
+def device_name(device: str) -> str:
+    """What a record calls the device: the GPU's own name, or the processor's architecture."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    return f"CPU {platform.machine()}"
+
+
+def versions() -> dict[str, str]:
+    """The releases of the libraries that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def source_commit() -> str:
+    """The commit of Augury's own source, with `-dirty` where files changed; empty if unknown."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        if not (folder.parent / ".git").exists():
+            return ""
+        commit = git("rev-parse", "HEAD")
+        return f"{commit}-dirty" if git("status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,439 @@
+"""A YAML file becomes a StudySpec: merged, expanded and checked before anything runs."""
+
+import copy
+import functools
+import importlib.resources
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator import settings, yaml12
+from orchestrator.settings import (
+    VARIANTS,
+    CellSettings,
+    SubsetSettings,
+    TrainSettings,
+    field_names,
+    mapping,
+    validated,
+)
+from tasks import plugins
+from tasks.errors import InputError, nearest
+
+CELL_KEYS = ("dataset", "synthetic", "subset", "variant", "sets", "train")
+STUDY_KEYS = (
+    "question",
+    *CELL_KEYS,
+    "axes",
+    "arms",
+    "seeds",
+    "compare",
+    "report",
+    "keep_weights",
+    "smoke",
+)
+KEEP_WEIGHTS = ("selected", "all", "none")
+METRICS_BESIDE = ("top1_last", "val_top1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOf:
+    """A setting that a sibling study's winner decides."""
+
+    path: str
+    study: "StudySpec"
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One point of the grid."""
+
+    coordinates: tuple[tuple[str, Any], ...]
+    """Axis path (or `arm`) and value, in the order of the study."""
+    settings: CellSettings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudySpec:
+    """One question, ready to be planned. Compared by identity: it is made once for each file."""
+
+    name: str
+    question: str
+    document: Mapping[str, Any]
+    """The study after `smoke` and `--set`."""
+    base: Mapping[str, Any] = field(repr=False)
+    """Its cell settings before arms and axes."""
+    axes: Mapping[str, tuple[Any, ...]]
+    arms: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...]
+    baseline: Mapping[str, Any]
+    metrics: tuple[str, ...]
+    keep_weights: str
+    best_of: BestOf | None
+    origin: str
+    """What the user named: a path or a bundled study."""
+    overrides: tuple[str, ...]
+    smoke: bool
+
+    @functools.cached_property
+    def axis_names(self) -> tuple[str, ...]:
+        """Axis paths in order; `arm` first where there are arms."""
+        return (*(("arm",) if self.arms else ()), *self.axes)
+
+
+def bundled() -> dict[str, Path]:
+    """The studies that ship with Augury, by name."""
+    folder = importlib.resources.files("search_spaces")
+    found = [Path(str(item)) for item in folder.iterdir() if item.name.endswith(".yaml")]
+    return {path.stem: path for path in sorted(found)}
+
+
+def load_study(name: str, overrides: Sequence[str] = (), smoke: bool = False) -> StudySpec:
+    """Read a study by path or bundled name.
+
+    Args:
+        overrides: `path=value` as given with `--set`.
+        smoke: shrink it by its own `smoke:` section.
+
+    Raises InputError with the file, the path in it, the value and what would do.
+    """
+    return _load(name, tuple(overrides), smoke, ())
+
+
+def _load(name: str, overrides: tuple[str, ...], smoke: bool, above: tuple[Path, ...]) -> StudySpec:
+    path = _find(name)
+    if path in above:
+        raise InputError(f"{path.name}: best_of goes round in a circle")
+    try:
+        document = yaml12.parse(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise InputError("a study is a mapping; see `augury schema`")
+        document = _merged(document, overrides, smoke)
+        return _study(path, name, document, overrides, smoke, (*above, path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 text ({error.reason})") from error
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path.resolve()
+    if name in bundled():
+        return bundled()[name].resolve()
+    hint = nearest(name, bundled())
+    raise InputError(f"{name}: there is no such file, and no bundled study of that name; {hint}")
+
+
+def _merged(document: dict[str, Any], overrides: tuple[str, ...], smoke: bool) -> dict[str, Any]:
+    document = copy.deepcopy(document)
+    small = document.pop("smoke", None)
+    if smoke:
+        if small is None:
+            raise InputError("smoke: this study has no smoke section to shrink it by")
+        document = merge(document, mapping(small, "smoke"))
+    for text in overrides:
+        path, sign, value = text.partition("=")
+        if not sign or not path:
+            raise InputError(f"--set {text!r}: write path=value, such as train.epochs=10")
+        _override(document, path.strip(), yaml12.parse(value))
+    return document
+
+
+def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `over` on `base`, key by key; a mapping of another name or source replaces the old one."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and not _replaces(old, value):
+            out[key] = merge(old, value)
+        else:
+            out[key] = value
+    return out
+
+
+def _replaces(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    sources = [key for key in settings.SET_SOURCES if key in new]
+    return ("name" in new and old.get("name") != new["name"]) or any(
+        key not in old and any(other in old for other in settings.SET_SOURCES) for key in sources
+    )
+
+
+def _override(document: dict[str, Any], path: str, value: Any) -> None:
+    axes = document.get("axes") or {}
+    if path.startswith("axes."):
+        document["axes"] = {**axes, path.removeprefix("axes."): value}
+        return
+    for axis in axes:
+        if axis == path or axis.startswith(f"{path}.") or path.startswith(f"{axis}."):
+            raise InputError(
+                f"--set {path}: {axis!r} is an axis of this study; say --set 'axes.{axis}=[...]'"
+            )
+    _set_path(document, path, value)
+
+
+def _set_path(document: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path in place; mappings along it are copied, short forms expanded."""
+    *parents, last = path.split(".")
+    here = document
+    for part in parents:
+        inner = here.get(part)
+        here[part] = {"name": inner} if isinstance(inner, str) else dict(inner or {})
+        here = here[part]
+    here[last] = value
+
+
+def _study(
+    path: Path,
+    origin: str,
+    document: dict[str, Any],
+    overrides: tuple[str, ...],
+    smoke: bool,
+    above: tuple[Path, ...],
+) -> StudySpec:
+    for key in document:
+        if key not in STUDY_KEYS:
+            raise InputError(f"{key}: unknown key {key!r}; {nearest(key, STUDY_KEYS)}")
+    question = document.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise InputError("question: is missing; say in one sentence what the study asks")
+    axes, arms = _axes(document), _arms(document)
+    best_of = _best_of(path, document, overrides, smoke, above)
+    spec = StudySpec(
+        name=f"{path.stem}-smoke" if smoke else path.stem,
+        question=" ".join(question.split()),
+        document=document,
+        base={key: document[key] for key in CELL_KEYS if key in document},
+        axes=axes,
+        arms=arms,
+        seeds=_seeds(document),
+        baseline=_baseline(document, axes, arms),
+        metrics=_metrics(document),
+        keep_weights=_keep(document),
+        best_of=best_of,
+        origin=origin,
+        overrides=overrides,
+        smoke=smoke,
+    )
+    # Every cell is checked now, so that no mistake waits for hours in a later arm.
+    for value in candidates(spec) if best_of else (None,):
+        cells(spec, value)
+    return spec
+
+
+def _axes(document: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    axes = document.get("axes") or {}
+    if not isinstance(axes, dict):
+        raise InputError(f"axes: a mapping from paths to lists was expected, not {axes!r}")
+    for path, values in axes.items():
+        if path.split(".")[0] not in CELL_KEYS:
+            close = nearest(path.split(".")[0], CELL_KEYS)
+            raise InputError(f"axes.{path}: unknown path {path!r}; {close}")
+        if not isinstance(values, list) or not values:
+            raise InputError(f"axes.{path}: a list with at least one value was expected, not {values!r}")
+        if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+            raise InputError(f"axes.{path}: a value stands twice in {values!r}")
+    return {path: tuple(values) for path, values in axes.items()}
+
+
+def _arms(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    arms = document.get("arms") or {}
+    if not isinstance(arms, dict):
+        raise InputError(f"arms: a mapping from names to settings was expected, not {arms!r}")
+    for name, values in arms.items():
+        if not isinstance(values, dict):
+            raise InputError(f"arms.{name}: a mapping was expected, not {values!r}")
+        for key in values:
+            if key not in CELL_KEYS:
+                raise InputError(f"arms.{name}.{key}: unknown key {key!r}; {nearest(key, CELL_KEYS)}")
+    return dict(arms)
+
+
+def _seeds(document: Mapping[str, Any]) -> tuple[int, ...]:
+    seeds = document.get("seeds", [0, 1, 2])
+    whole = isinstance(seeds, list) and all(type(s) is int and 0 <= s < 2**32 for s in seeds)
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds: different whole numbers from 0 on were expected, not {seeds!r}")
+    return tuple(seeds)
+
+
+def _baseline(
+    document: Mapping[str, Any],
+    axes: Mapping[str, tuple[Any, ...]],
+    arms: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    compare = document.get("compare")
+    if compare is None:
+        return {}
+    if not isinstance(compare, dict) or set(compare) != {"baseline"}:
+        raise InputError(f"compare: {{baseline: {{axis: value}}}} was expected, not {compare!r}")
+    baseline = compare["baseline"]
+    if not isinstance(baseline, dict) or not baseline:
+        raise InputError(f"compare.baseline: a mapping was expected, not {baseline!r}")
+    for path, value in baseline.items():
+        choices = tuple(arms) if path == "arm" and arms else axes.get(path)
+        if choices is None:
+            raise InputError(f"compare.baseline.{path}: is no axis; {nearest(path, axes)}")
+        if value not in choices:
+            raise InputError(
+                f"compare.baseline.{path}: {value!r} is not on the axis; it holds {list(choices)!r}"
+            )
+    return dict(baseline)
+
+
+def _metrics(document: Mapping[str, Any]) -> tuple[str, ...]:
+    report = document.get("report") or {}
+    if not isinstance(report, dict):
+        raise InputError(f"report: a mapping was expected, not {report!r}")
+    for key in report:
+        if key != "metrics":
+            raise InputError(f"report.{key}: unknown key {key!r}; did you mean 'metrics'?")
+    metrics = report.get("metrics", ["top1"])
+    if not isinstance(metrics, list) or not metrics:
+        raise InputError(f"report.metrics: a list of names was expected, not {metrics!r}")
+    for name in metrics:
+        if name not in plugins.names("metrics"):
+            known = plugins.names("metrics")
+            raise InputError(f"report.metrics: unknown metric {name!r}; {nearest(str(name), known)}")
+    return tuple(dict.fromkeys(metrics))
+
+
+def _keep(document: Mapping[str, Any]) -> str:
+    keep = document.get("keep_weights", "selected")
+    if keep not in KEEP_WEIGHTS:
+        raise InputError(f"keep_weights: {keep!r} is unknown; {nearest(str(keep), KEEP_WEIGHTS)}")
+    return str(keep)
+
+
+def _find_best_of(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        if "best_of" in value:
+            yield path, value["best_of"]
+        else:
+            for key, inner in value.items():
+                yield from _find_best_of(inner, f"{path}.{key}" if path else key)
+
+
+def _best_of(
+    path: Path,
+    document: Mapping[str, Any],
+    overrides: tuple[str, ...],
+    smoke: bool,
+    above: tuple[Path, ...],
+) -> BestOf | None:
+    found = list(_find_best_of({key: document[key] for key in CELL_KEYS if key in document}))
+    if not found:
+        return None
+    if len(found) > 1:
+        raise InputError(f"{found[1][0]}: a study takes one setting with best_of, not several")
+    where, values = found[0]
+    if not isinstance(values, dict) or "study" not in values or set(values) - {"study", "metric"}:
+        raise InputError(f"{where}.best_of: {{study: NAME, metric: val_top1}} was expected")
+    if values.get("metric", "val_top1") != "val_top1":
+        raise InputError(
+            f"{where}.best_of.metric: {values['metric']!r} selects nothing; winners are chosen by "
+            f"val_top1, on validation images alone"
+        )
+    beside = path.parent / f"{values['study']}.yaml"
+    sibling = _load(str(beside) if beside.is_file() else str(values["study"]), overrides, smoke, above)
+    if where not in sibling.axes:
+        raise InputError(
+            f"{where}.best_of: study {sibling.name!r} has no axis {where!r}; "
+            f"{nearest(where, sibling.axes)}"
+        )
+    return BestOf(path=where, study=sibling, metric="val_top1")
+
+
+def candidates(spec: StudySpec) -> tuple[Any, ...]:
+    """The values that a study's `best_of` may take."""
+    assert spec.best_of is not None
+    return spec.best_of.study.axes[spec.best_of.path]
+
+
+@functools.lru_cache(maxsize=256)
+def _cells(spec: StudySpec, winner: str) -> tuple[Cell, ...]:
+    base = dict(spec.base)
+    if spec.best_of is not None:
+        base = copy.deepcopy(base)
+        _set_path(base, spec.best_of.path, yaml12.parse(winner))
+    found = []
+    arms = spec.arms or {"": {}}
+    for name, arm in arms.items():
+        ground = merge(base, arm)
+        for values in itertools.product(*spec.axes.values()):
+            document = dict(ground)
+            for path, value in zip(spec.axes, values, strict=True):
+                _set_path(document, path, value)
+            coordinates = (*((("arm", name),) if spec.arms else ()), *zip(spec.axes, values, strict=True))
+            found.append(Cell(coordinates=coordinates, settings=parse_cell(document)))
+    return tuple(found)
+
+
+def cells(spec: StudySpec, winner: Any = None) -> tuple[Cell, ...]:
+    """Expand the grid: arms, then axes in the order written, the last axis fastest.
+
+    Args:
+        winner: the value that `best_of` takes, where the study has one.
+    """
+    return _cells(spec, json.dumps(winner, sort_keys=True))
+
+
+def base_subset(spec: StudySpec) -> SubsetSettings:
+    """The subset written in the study itself, which axes and arms do not move."""
+    found: SubsetSettings = validated(SubsetSettings, spec.base.get("subset") or {}, "subset")
+    return found
+
+
+def parse_cell(document: Mapping[str, Any]) -> CellSettings:
+    """Check the settings of one cell; inert ones are put back to nothing."""
+    if "dataset" not in document:
+        raise InputError(f"dataset: is missing; {nearest('', plugins.names('datasets'))}")
+    train = mapping(document.get("train"), "train")
+    if "model" not in train:
+        raise InputError("train.model: is missing; small_cnn or a timm name such as resnet50")
+    known = ("model", *field_names(TrainSettings))
+    for key in train:
+        if key not in known:
+            raise InputError(f"train.{key}: unknown key {key!r}; {nearest(key, known)}")
+    recipe = {key: value for key, value in train.items() if key != "model"}
+    sets, variant = _sets(document)
+    return CellSettings(
+        dataset=settings.parse_dataset(document["dataset"]),
+        subset=validated(SubsetSettings, document.get("subset") or {}, "subset"),
+        variant=variant,
+        sets=sets,
+        train=validated(TrainSettings, recipe, "train"),
+        model=settings.parse_model(train["model"]),
+    )
+
+
+def _sets(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], Any]:
+    synthetic = document.get("synthetic") or {}
+    if not isinstance(synthetic, dict):
+        raise InputError(f"synthetic: a mapping from names to sets was expected, not {synthetic!r}")
+    parsed = {name: settings.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()}
+    variant = document.get("variant", "mixed" if parsed else "real")
+    if variant not in VARIANTS:
+        raise InputError(f"variant: {variant!r} is unknown; {nearest(str(variant), VARIANTS)}")
+    chosen = document.get("sets")
+    if isinstance(chosen, str):
+        chosen = [chosen]
+    if chosen is not None:
+        if not isinstance(chosen, list) or not chosen:
+            raise InputError(f"sets: a list of set names was expected, not {chosen!r}")
+        for name in chosen:
+            if name not in parsed:
+                raise InputError(f"sets: unknown set {name!r}; {nearest(str(name), parsed)}")
+    if variant == "real":
+        return (), variant
+    if chosen is None:
+        if len(parsed) != 1:
+            found = ", ".join(parsed) or "none"
+            raise InputError(f"sets: variant {variant!r} must say which set; there are: {found}")
+        chosen = list(parsed)
+    return tuple((name, parsed[name]) for name in dict.fromkeys(chosen)), variant

@@ -1,0 +1,30 @@
+"""Recall: of the images of a class, the share that was taken for it."""
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from tasks.metrics.confusion import count
+from tasks.predictions import Metric, Predictions, Score
+from tasks.specs import STRICT
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Config:
+    """There is nothing to choose."""
+
+
+def build(config: Config) -> Metric:
+    """Macro average over every class of the dataset; 0 for a class without a test image."""
+    return _score
+
+
+def _score(predictions: Predictions) -> Score:
+    if not len(predictions.labels):
+        return Score(value=None)
+    matrix = count(predictions)
+    hits = np.diagonal(matrix).astype(np.float64)
+    present = matrix.sum(axis=1)
+    per_class = np.divide(hits, present, where=present > 0, out=np.zeros_like(hits))
+    return Score(value=float(np.mean(per_class)), per_class=tuple(per_class.tolist()))
