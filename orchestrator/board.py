@@ -133,8 +133,10 @@ class Board:
         with self._lock:
             self._watcher.progressed(step, progress)
 
-    def started(self, step: Step) -> None:
+    def again(self, step: Step, message: str) -> None:
+        """A running step was taken away and is being run again at once, in the same slot."""
         with self._lock:
+            self._watcher.lost(step, message)
             self._watcher.started(step)
 
     def end(self, job: Job, finished: Iterable[Key], failures: Mapping[Key, str]) -> None:

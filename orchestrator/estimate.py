@@ -10,6 +10,9 @@ from tasks.specs import Key, Progress
 
 NOTE = "rates"
 
+BRIEF = ("pack", "gather", "evaluate")
+"""Kinds that hardly count beside fits and trials: unmeasured ones are taken as nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
@@ -37,13 +40,14 @@ def save_rates(ledger: Ledger, rates: Mapping[str, Rate]) -> None:
 
 
 def expected_seconds(steps: Iterable[Step], rates: Mapping[str, Rate]) -> float | None:
-    """Worker seconds that `steps` will take; None where one of their titles was never measured."""
+    """Worker seconds that `steps` will take; None where a long one of them was never measured."""
     total = 0.0
     for step in steps:
         rate = rates.get(step.title)
-        if rate is None:
+        if rate is not None:
+            total += rate.per_unit * step.size
+        elif step.kind not in BRIEF:
             return None
-        total += rate.per_unit * step.size
     return total
 
 
@@ -88,17 +92,19 @@ class Clock:
         self.running.pop(step.key, None)
 
     def seconds_left(self) -> float | None:
-        """None while something is still to come that was never measured."""
+        """None while something long is still to come that was never measured."""
         longest = total = 0.0
+        rates = dict(self.rates)
         for step, since, share in self.running.values():
             spent = time.monotonic() - since
-            rate = self.rates.get(step.title)
-            if share > 0.02:
+            if share > 0.05:
                 left = spent * (1 - share) / share
-            elif rate is not None:
-                left = max(0.0, rate.per_unit * step.size - spent)
+                rates.setdefault(step.title, Rate(seconds=spent / share, size=step.size))
             else:
-                return None
+                whole = expected_seconds([step], rates)
+                if whole is None:
+                    return None
+                left = max(0.0, whole - spent)
             longest, total = max(longest, left), total + left
-        ahead = expected_seconds(self.waiting.values(), self.rates)
+        ahead = expected_seconds(self.waiting.values(), rates)
         return None if ahead is None else max(longest, (total + ahead) / self.slots)

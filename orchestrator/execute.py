@@ -13,6 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import ray
+from ray import tune
+from ray.tune import Callback
+from ray.tune.search.basic_variant import BasicVariantGenerator
+
 from orchestrator.board import Board, Job, Watcher
 from orchestrator.cluster import Cluster, resources, tune_storage
 from orchestrator.ledger import Ledger
@@ -98,8 +103,6 @@ def _drain_on_signal(board: Board) -> Iterator[threading.Event]:
 
 def _events(step: Step, setting: Setting) -> Iterator[tuple[str, Any]]:
     """Perform a step on a worker, saying now and then how far it is."""
-    import ray
-
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     last = time.monotonic()
     try:
@@ -112,8 +115,6 @@ def _events(step: Step, setting: Setting) -> Iterator[tuple[str, Any]]:
 
 
 def _generate(board: Board, cluster: Cluster, setting: Setting, ledger: Ledger) -> None:
-    import ray
-
     # On one machine the board counts the slots; Ray must not count idle trial workers against them.
     remote = ray.remote(num_returns="streaming", max_retries=0)(_events)
     flying: dict[Any, Job] = {}
@@ -139,8 +140,6 @@ def _next_event(
     stream: Any, job: Job, board: Board, ledger: Ledger, losses: dict[Key, int]
 ) -> bool:
     """Take one event of a running step; True when the step has ended, one way or another."""
-    import ray
-
     step = job.first
     try:
         what, value = ray.get(next(stream))
@@ -221,8 +220,6 @@ def _tuner(
             "RAY_AIR_NEW_OUTPUT": "0",
         }
     )
-    from ray import tune
-
     if "://" not in storage:
         Path(storage).mkdir(parents=True, exist_ok=True)
     jobs = {key: board.jobs[key] for key in trials}
@@ -236,23 +233,20 @@ def _tuner(
         trainable,
         param_space={"trial": tune.grid_search(trials)},
         tune_config=tune.TuneConfig(
-            search_alg=_gate(name), reuse_actors=reuse_workers and cluster.local and not cluster.num_gpus
+            search_alg=_Gate(name), reuse_actors=reuse_workers and cluster.local and not cluster.num_gpus
         ),
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
-            callbacks=[_callback(name, ledger)],
+            callbacks=[_Tell(name, ledger.uri)],
         ),
     )
 
 
 def _trial(config: dict[str, Any], jobs: Mapping[Key, Job], setting: Setting) -> None:
     """What Tune runs: a trial, then its evaluations, in the same process."""
-    import ray
-    from ray import tune
-
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     rows: list[Progress] = []
     last = time.monotonic()
@@ -271,72 +265,66 @@ def _trial(config: dict[str, Any], jobs: Mapping[Key, Job], setting: Setting) ->
     tune.report({"rows": rows})
 
 
-def _gate(name: str) -> Any:
+class _Gate(BasicVariantGenerator):  # type: ignore[misc]
     """A grid search that hands out a trial when its images are there and a slot is free."""
-    from ray.tune.search.basic_variant import BasicVariantGenerator
 
-    class Gate(BasicVariantGenerator):  # type: ignore[misc]
-        """Holds Tune's own trials back until the board lets them go."""
+    def __init__(self, board: str) -> None:
+        super().__init__()
+        self._board = board
+        self._held: dict[Key, Any] | None = None
 
-        def __init__(self) -> None:
-            super().__init__()
-            self._held: dict[Key, Any] | None = None
+    def next_trial(self) -> Any:
+        """The next of Tune's trials that the board lets go, or None for now."""
+        board = _BOARDS[self._board]
+        if self._held is None:
+            self._held = {}
+            while (trial := super().next_trial()) is not None:
+                self._held[trial.config["trial"]] = trial
+            # The grid is exhausted, the search is not: its trials are held here.
+            self._finished = False
+        job = board.take(trials=True, among=self._held)
+        if job is not None:
+            return self._held.pop(job.first.key)
+        if board.is_over(trials=True):
+            self.set_finished()
+        return None
 
-        def next_trial(self) -> Any:
-            board = _BOARDS[name]
-            if self._held is None:
-                self._held = {}
-                while (trial := super().next_trial()) is not None:
-                    self._held[trial.config["trial"]] = trial
-                self._finished = False
-            job = board.take(trials=True, among=self._held)
-            if job is not None:
-                return self._held.pop(job.first.key)
-            if board.is_over(trials=True):
-                self.set_finished()
-            return None
-
-        def save_to_dir(self, dirpath: str, session_str: str) -> None:
-            """Nothing is restored from Tune's files: planning again is how a run resumes."""
-
-    return Gate()
+    def save_to_dir(self, dirpath: str, session_str: str) -> None:
+        """Nothing is restored from Tune's files: planning again is how a run resumes."""
 
 
-def _callback(name: str, ledger: Ledger) -> Any:
+class _Tell(Callback):  # type: ignore[misc]
     """Tells the board what becomes of each trial, by its record and not by Tune's word."""
-    from ray.tune import Callback
 
-    store = ledger.uri
+    def __init__(self, board: str, store: str) -> None:
+        self._board = board
+        self._store = store
 
-    class Tell(Callback):  # type: ignore[misc]
-        """Called in the driver's thread that runs Tune."""
+    def on_trial_result(self, trial: Any, result: Any, **_: Any) -> None:
+        board = _BOARDS[self._board]
+        for progress in result.get("rows") or ():
+            board.progressed(board.jobs[trial.config["trial"]].first, progress)
 
-        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
-            board = _BOARDS[name]
-            for progress in result.get("rows") or ():
-                board.progressed(board.jobs[trial.config["trial"]].first, progress)
+    def on_trial_recover(self, trial: Any, **_: Any) -> None:
+        board = _BOARDS[self._board]
+        step = board.jobs[trial.config["trial"]].first
+        board.again(step, "its worker was lost")
 
-        def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            board = _BOARDS[name]
-            board.started(board.jobs[trial.config["trial"]].first)
+    def on_trial_complete(self, trial: Any, **_: Any) -> None:
+        self._ended(trial)
 
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            self._ended(trial)
+    def on_trial_error(self, trial: Any, **_: Any) -> None:
+        self._ended(trial)
 
-        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            self._ended(trial)
-
-        def _ended(self, trial: Any) -> None:
-            board, ledger = _BOARDS[name], Ledger(store)
-            job = board.jobs[trial.config["trial"]]
-            finished = [s.key for s in job.steps if ledger.record(s.kind, s.key) is not None]
-            failures = {}
-            for step in job.steps:
-                failed = ledger.failure(step.kind, step.key)
-                if step.key not in finished and failed is not None:
-                    failures[step.key] = str(failed["error"])
-            if len(finished) < len(job.steps) and not failures:
-                board.lost(job, "its worker was lost too often", again=False)
-            board.end(job, finished, failures)
-
-    return Tell()
+    def _ended(self, trial: Any) -> None:
+        board, ledger = _BOARDS[self._board], Ledger(self._store)
+        job = board.jobs[trial.config["trial"]]
+        finished = [s.key for s in job.steps if ledger.record(s.kind, s.key) is not None]
+        failures = {}
+        for step in job.steps:
+            failed = ledger.failure(step.kind, step.key)
+            if step.key not in finished and failed is not None:
+                failures[step.key] = str(failed["error"])
+        if len(finished) < len(job.steps) and not failures:
+            board.lost(job, "its worker was lost too often", again=False)
+        board.end(job, finished, failures)
