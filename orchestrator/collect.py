@@ -68,6 +68,8 @@ def label_of(coordinates: Iterable[tuple[str, Any]]) -> str:
     """A short name for a cell, such as `mixed, fraction=0.25`."""
     parts = []
     for path, value in coordinates:
+        if value is None:
+            continue
         shown = value
         if isinstance(value, dict):
             shown = value.get("name", json.dumps(value, sort_keys=True))

@@ -261,6 +261,7 @@ def _winner(
 def _plan_study(spec: StudySpec, winner: Any, steps: _Steps) -> PlannedStudy:
     ground = studies_.base_subset(spec)
     cells: list[PlannedCell] = []
+    places: list[tuple[tuple[str, Any], ...]] = []
     at: dict[str, int] = {}
     by_key: dict[Key, int] = {}
     first: _Real | None = None
@@ -272,11 +273,15 @@ def _plan_study(spec: StudySpec, winner: Any, steps: _Steps) -> PlannedStudy:
         if cell_key not in by_key:
             by_key[cell_key] = len(cells)
             cells.append(planned)
+            places.append(cell.coordinates)
         at[repr(cell.coordinates)] = by_key[cell_key]
     assert first is not None
     return PlannedStudy(
         spec=spec,
-        cells=tuple(_with_baseline(spec, cell, index, at) for index, cell in enumerate(cells)),
+        cells=tuple(
+            replace(cell, baseline=_baseline(spec, place, index, at))
+            for index, (cell, place) in enumerate(zip(cells, places, strict=True))
+        ),
         train_pack=first.images.pack,
         num_validation=sum(first.images.validation),
         num_test=sum(first.info.splits["test"].counts),
@@ -285,14 +290,15 @@ def _plan_study(spec: StudySpec, winner: Any, steps: _Steps) -> PlannedStudy:
     )
 
 
-def _with_baseline(
-    spec: StudySpec, cell: PlannedCell, index: int, at: Mapping[str, int]
-) -> PlannedCell:
+def _baseline(
+    spec: StudySpec, place: tuple[tuple[str, Any], ...], index: int, at: Mapping[str, int]
+) -> int | None:
+    """The cell at the baseline's coordinates and equal other settings; none for itself."""
     if not spec.baseline:
-        return cell
-    there = tuple((path, spec.baseline.get(path, value)) for path, value in cell.coordinates)
+        return None
+    there = tuple((path, spec.baseline.get(path, value)) for path, value in place)
     found = at.get(repr(there))
-    return cell if found is None or found == index else replace(cell, baseline=found)
+    return None if found == index else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -411,7 +417,7 @@ def _plan_cell(
     )
     trials = tuple(_plan_trial(full, cell_key, seed, real, tuple(packs), steps) for seed in spec.seeds)
     planned = PlannedCell(
-        coordinates=cell.coordinates,
+        coordinates=_shown(cell.coordinates, chosen.variant),
         settings=chosen,
         trials=trials,
         steps=recipe.steps,
@@ -423,6 +429,16 @@ def _plan_cell(
         baseline=None,
     )
     return planned, cell_key
+
+
+def _shown(
+    coordinates: tuple[tuple[str, Any], ...], variant: str
+) -> tuple[tuple[str, Any], ...]:
+    """Without the synthetic set a `real` cell happens to stand beside: it is for all of them."""
+    if variant != "real":
+        return coordinates
+    inert = ("sets", "synthetic")
+    return tuple((path, None if path.split(".")[0] in inert else v) for path, v in coordinates)
 
 
 def _plan_trial(

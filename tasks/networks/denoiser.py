@@ -45,8 +45,8 @@ def conditional_unet(
         attention_head_dim=8,
         # Four channels a group, as in Ho et al. (128 channels, 32 groups), at any width.
         norm_num_groups=math.gcd(*channels) // 4,
-        # Adaptive group norm (Dhariwal & Nichol, 2105.05233): a label that is merely added before
-        # the norm is partly taken out again by it, and classes blur.
+        # Adaptive group norm (Dhariwal & Nichol, 2105.05233): of a label that is only added, the
+        # norm after it takes a part out again.
         resnet_time_scale_shift="scale_shift",
         dropout=dropout,
         num_class_embeds=info.num_classes + 1,
