@@ -227,8 +227,10 @@ def _carry_out(
                 drained = outcome.drained
                 if outcome.user_error:
                     raise InputError(outcome.user_error)
-                if drained or not planned.to_run or planned.to_run.keys() <= steps.keys():
+                new = {key: step for key, step in planned.to_run.items() if key not in steps}
+                if drained or not new:
                     break
+                shown.planned(new)
                 feed.open(planned.plan)
     finally:
         # Whatever ended the run, what was measured is kept and no MLflow run is left open.

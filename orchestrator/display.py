@@ -28,6 +28,10 @@ def duration(seconds: float | None) -> str:
 class Display(Watcher, Protocol):
     """A watcher that can also print a line, and is closed at the end."""
 
+    def planned(self, steps: Mapping[Key, Step]) -> None:
+        """More steps have come to light (a winner was found)."""
+        ...
+
     def note(self, message: str) -> None:
         """Print one line among the others."""
         ...
@@ -39,6 +43,9 @@ class Display(Watcher, Protocol):
 
 class Silent:
     """Shows nothing but failures and warnings, on standard error."""
+
+    def planned(self, steps: Mapping[Key, Step]) -> None:
+        """Not shown."""
 
     def started(self, step: Step) -> None:
         """Not shown."""
@@ -98,6 +105,11 @@ class _Tally:
         self.num_trials = sum(step.kind == "trial" for step in steps.values())
         self.steps_done = self.trials_done = self.failed = 0
 
+    def extend(self, steps: Mapping[Key, Step]) -> None:
+        self.num_steps += len(steps)
+        self.num_trials += sum(step.kind == "trial" for step in steps.values())
+        self.clock.waiting.update(steps)
+
     def finish(self, step: Step) -> None:
         self.clock.finished(step)
         self.steps_done += 1
@@ -120,6 +132,9 @@ class PlainDisplay:
         self._tally = _Tally(steps, clock)
         self._out = out or sys.stderr
         self._last = time.monotonic()
+
+    def planned(self, steps: Mapping[Key, Step]) -> None:
+        self._tally.extend(steps)
 
     def started(self, step: Step) -> None:
         self._tally.clock.started(step)
@@ -175,6 +190,10 @@ class BarDisplay:
         self._rows: dict[Key, TaskID] = {}
         self._bars.start()
         self._refresh()
+
+    def planned(self, steps: Mapping[Key, Step]) -> None:
+        self._tally.extend(steps)
+        self._bars.update(self._whole, total=self._tally.num_steps)
 
     def started(self, step: Step) -> None:
         self._tally.clock.started(step)

@@ -86,6 +86,8 @@ class TrainSettings:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     input_size: Annotated[int, Field(ge=8, le=2048)] | None = None
     """Side of the training images; None is the model's own."""
+    pretrained: bool = False
+    """Start timm models from their published weights; Augury's own models have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,8 +267,12 @@ def _folder_set(folder: Any, rest: Mapping[str, Any], path: str) -> FolderSet:
     return FolderSet(reader=plugins.plugin("datasets", "image_folder", config))
 
 
-def parse_model(value: Any, path: str = "train.model") -> Plugin:
-    """A file of `tasks/classifiers`, or any timm name or alias, short or with settings."""
+def parse_model(value: Any, pretrained: bool, path: str = "train.model") -> Plugin:
+    """A file of `tasks/classifiers`, or any timm name or alias, short or with settings.
+
+    Args:
+        pretrained: `train.pretrained`, for models that have weights to start from.
+    """
     values = dict(mapping(value, path))
     name = values.get("name")
     if not isinstance(name, str):
@@ -279,7 +285,7 @@ def parse_model(value: Any, path: str = "train.model") -> Plugin:
         entry = _timm_catalog.resolve(name)
     except InputError as error:
         raise InputError(f"{path}: unknown model {name!r}; {error}") from error
-    own = {**values, "name": "timm", "architecture": entry.name}
+    own = {"pretrained": pretrained, **values, "name": "timm", "architecture": entry.name}
     model = _config("classifiers", "timm", own, path, None)
     if model.config.pretrained and not entry.has_weights:
         raise InputError(f"{path}: {entry.name} has no published weights: say pretrained: false")

@@ -238,6 +238,9 @@ def _axes(document: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
             raise InputError(f"axes.{path}: a list with at least one value was expected, not {values!r}")
         if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
             raise InputError(f"axes.{path}: a value stands twice in {values!r}")
+        for other in axes:
+            if path.startswith(f"{other}."):
+                raise InputError(f"axes.{path}: lies inside the axis {other!r}: keep one of the two")
     return {path: tuple(values) for path, values in axes.items()}
 
 
@@ -402,13 +405,14 @@ def parse_cell(document: Mapping[str, Any]) -> CellSettings:
             raise InputError(f"train.{key}: unknown key {key!r}; {nearest(key, known)}")
     recipe = {key: value for key, value in train.items() if key != "model"}
     sets, variant = _sets(document)
+    settled: TrainSettings = validated(TrainSettings, recipe, "train")
     return CellSettings(
         dataset=settings.parse_dataset(document["dataset"]),
         subset=validated(SubsetSettings, document.get("subset") or {}, "subset"),
         variant=variant,
         sets=sets,
-        train=validated(TrainSettings, recipe, "train"),
-        model=settings.parse_model(train["model"]),
+        train=settled,
+        model=settings.parse_model(train["model"], settled.pretrained),
     )
 
 

@@ -113,7 +113,9 @@ def _row(result: StudyResult, index: int, metric: str) -> Row:
 
 
 def value_text(value: Any) -> str:
-    """Spell the value of an axis: text as it is, anything else as in JSON."""
+    """Spell the value of an axis: text as it is, nothing for none, anything else as in JSON."""
+    if value is None:
+        return ""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
