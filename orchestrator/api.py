@@ -1,4 +1,4 @@
-"""Load a study, plan it, run it, report it: what the commands do, and what a notebook may do too."""
+"""Load a study, plan it, run it, report it: what commands do, and notebooks may do too."""
 
 import functools
 import os
@@ -46,7 +46,7 @@ class Planned:
         return needed(self.plan, set(self.done), set(self.failed))
 
     def status(self, key: Key, to_run: Mapping[Key, Step]) -> str:
-        """`finished`, `failed`, `to_run`, `blocked` by a failed step, or `unneeded` by any trial."""
+        """`finished`, `failed`, `to_run`, `blocked` by a failed step, or `unneeded`."""
         if key in self.done:
             return "finished"
         if key in self.failed:
@@ -133,7 +133,9 @@ def plan(
     scores: dict[Key, Scores] = {}
     made = make_plan(studies, infos, scores)
     # A winner may decide a study whose winner decides another: look again until nothing is new.
-    while new := {key: s for key in made.awaited if (s := _scores(ledger, key)) is not None} | scores:
+    while (
+        new := {key: s for key in made.awaited if (s := _scores(ledger, key)) is not None} | scores
+    ):
         if new == scores:
             break
         scores = new
@@ -261,7 +263,9 @@ def _study_note(study: StudySpec) -> dict[str, Any]:
     return {
         "name": study.name,
         "question": study.question,
-        "origin": str(Path(study.origin).absolute()) if Path(study.origin).is_file() else study.origin,
+        "origin": str(Path(study.origin).absolute())
+        if Path(study.origin).is_file()
+        else study.origin,
         "overrides": list(study.overrides),
         "smoke": study.smoke,
     }
@@ -288,7 +292,9 @@ def report(
     """
     planned = plan(studies, store)
     return [
-        collect(each, planned.plan, planned.ledger, sheets=sheets, command=_command(each.spec, store))
+        collect(
+            each, planned.plan, planned.ledger, sheets=sheets, command=_command(each.spec, store)
+        )
         for each in planned.plan.studies
     ]
 
@@ -314,7 +320,12 @@ def sync(
     planned = plan(studies, store)
     uri = tracking_address(planned.ledger, tracking_uri)
     found = [
-        (each, collect(each, planned.plan, planned.ledger, sheets=True, command=_command(each.spec, store)))
+        (
+            each,
+            collect(
+                each, planned.plan, planned.ledger, sheets=True, command=_command(each.spec, store)
+            ),
+        )
         for each in planned.plan.studies
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -328,7 +339,7 @@ def sync(
 
 
 def tracking_address(ledger: Ledger, given: str | None) -> str:
-    """Where MLflow is: as given, as `MLFLOW_TRACKING_URI` says, else a file in or near the store."""
+    """Where MLflow is: as given, by `MLFLOW_TRACKING_URI`, else a file in or near the store."""
     from orchestrator.tracking import default_uri
 
     return (

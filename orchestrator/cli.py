@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Studies = Annotated[list[str], typer.Argument(metavar="STUDY...", help="A path, or a bundled study.")]
+Studies = Annotated[
+    list[str], typer.Argument(metavar="STUDY...", help="A path, or a bundled study.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change a setting, such as train.epochs=10."),
@@ -60,7 +62,8 @@ def run(
     store: Store = api.DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
     address: Annotated[
-        str | None, typer.Option("--address", metavar="ADDR", help="A Ray cluster; else this machine.")
+        str | None,
+        typer.Option("--address", metavar="ADDR", help="A Ray cluster; else this machine."),
     ] = None,
     num_workers: Annotated[
         int | None, typer.Option("--num-workers", min=1, help="Steps at once; else one a core.")
@@ -149,7 +152,9 @@ def status(store: Store = api.DEFAULT_STORE) -> None:
     for study in studies:
         planned = api.plan([study], store)
         failed = f", {len(planned.failed)} steps failed" if planned.failed else ""
-        print(f"{study.name}: {planned.num_finished} of {planned.plan.unique} trials finished{failed}")
+        print(
+            f"{study.name}: {planned.num_finished} of {planned.plan.unique} trials finished{failed}"
+        )
 
 
 @app.command()
@@ -191,7 +196,9 @@ def ui(
     except ValueError as error:
         raise InputError(f"--tracking-uri: {error}") from error
     print(f"MLflow on http://{host}:{port}")
-    raise typer.Exit(subprocess.run(command, env={**UI_ENVIRONMENT, **os.environ}, check=False).returncode)
+    raise typer.Exit(
+        subprocess.run(command, env={**UI_ENVIRONMENT, **os.environ}, check=False).returncode
+    )
 
 
 @app.command("list")
@@ -253,5 +260,3 @@ def main() -> None:
         print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
         code = getattr(error, "exit_code", USER_ERROR)
     sys.exit(code if isinstance(code, int) else COMPLETE)
-
-

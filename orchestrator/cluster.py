@@ -125,7 +125,7 @@ def resources(step: Step, cluster: Cluster) -> dict[str, float]:
 
 
 def gpu_share(step: Step, memory_bytes: int) -> float:
-    """The smallest of 1/8, 1/4, 1/2 and 1 GPU that should hold a step; an estimate, on the safe side.
+    """The smallest of 1/8, 1/4, 1/2 and 1 GPU that should hold a step, estimated with care.
 
     Optimizer state is counted exactly; activations as a multiple of the batch's pixels.
     """
@@ -145,7 +145,7 @@ def gpu_share(step: Step, memory_bytes: int) -> float:
 
 
 def tune_storage(ledger: Ledger, cluster: Cluster) -> str:
-    """Where Tune keeps its own state while it runs: every node must see it, nobody needs it later."""
+    """Where Tune keeps its own state: every node must see it, nobody needs it later."""
     if cluster.local:
         return str(Path(tempfile.gettempdir()) / f"augury-tune-{os.getuid()}-{os.getpid()}")
     return str(ledger.local / "tune") if ledger.local is not None else ledger.path("tune")

@@ -1,4 +1,4 @@
-"""Reads from the ledger what a report shows: records become a StudyResult, and nothing is recomputed."""
+"""Reads from the ledger what a report shows: records become a StudyResult."""
 
 import contextlib
 import io
@@ -217,7 +217,7 @@ def _match(study: PlannedStudy) -> str:
 def flat_settings(cell: PlannedCell) -> dict[str, str]:
     """Every setting of a cell by dotted path, as text; the same for logs and comparisons."""
     values = canonical(cell.settings)
-    values["sets"] = {name: recipe for name, recipe in values["sets"]}
+    values["sets"] = dict(values["sets"])
     flat: dict[str, str] = {}
     _flatten(values, "", flat)
     flat |= {
@@ -265,9 +265,7 @@ def _costs(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> tuple[
     )
 
 
-def _notes(
-    study: PlannedStudy, plan: Plan, finished: list[TrialResult]
-) -> Iterator[str]:
+def _notes(study: PlannedStudy, plan: Plan, finished: list[TrialResult]) -> Iterator[str]:
     if study.awaits:
         yield f"deferred until study {study.awaits} is finished"
     for field, what in (("device", "devices"), ("threads", "thread counts")):
@@ -293,7 +291,7 @@ def _notes(
     models = {cell.model for cell in study.cells if cell.settings.model.name == "timm"}
     started = {c.settings.model.config.pretrained for c in study.cells if c.model in models}
     if len(models) > 1 and True in started:
-        yield "the models start from different pre-training: size, architecture and data move together"
+        yield "the models may start from different pre-training, which moves with architecture"
 
 
 def _only(values: set[str]) -> str:
@@ -374,4 +372,3 @@ def _losses(step: Step, plan: Plan, ledger: Ledger) -> dict[str, tuple[tuple[flo
     rows = json.loads(ledger.read_file(record, "losses.json"))
     names = [name for name in (rows[0] if rows else {}) if name != "step"]
     return {name: tuple((row["step"], row[name]) for row in rows) for name in names}
-

@@ -205,7 +205,9 @@ class BarDisplay:
     def progressed(self, step: Step, progress: Progress) -> None:
         self._tally.clock.progressed(step, progress)
         shown = ("val_accuracy", "loss")
-        values = [f"{name} {progress.metrics[name]:.3f}" for name in shown if name in progress.metrics]
+        values = [
+            f"{name} {progress.metrics[name]:.3f}" for name in shown if name in progress.metrics
+        ]
         note = f"{progress.done}/{progress.total} {' '.join(values)}"
         if step.key in self._rows:
             share = progress.done / max(1, progress.total)
@@ -239,6 +241,4 @@ class BarDisplay:
         self._refresh()
 
     def _refresh(self) -> None:
-        self._bars.update(
-            self._whole, completed=self._tally.steps_done, note=self._tally.summary()
-        )
+        self._bars.update(self._whole, completed=self._tally.steps_done, note=self._tally.summary())

@@ -63,21 +63,22 @@ def execute(
     board = Board(steps, cluster.slots + extra, watcher)
     with _drain_on_signal(board) as drained:
         generation = threading.Thread(
-            target=_generate, args=(board, cluster, setting, ledger), name="augury-generate", daemon=True
+            target=_generate,
+            args=(board, cluster, setting, ledger),
+            name="augury-generate",
+            daemon=True,
         )
         generation.start()
         _train(board, ledger, cluster, setting, reuse_workers)
         while generation.is_alive():
             # In short waits, because a signal is handled between them.
             generation.join(0.2)
-    return Outcome(
-        failures=board.failures, drained=drained.is_set(), user_error=board.user_error
-    )
+    return Outcome(failures=board.failures, drained=drained.is_set(), user_error=board.user_error)
 
 
 @contextlib.contextmanager
 def _drain_on_signal(board: Board) -> Iterator[threading.Event]:
-    """First Ctrl-C: finish what runs, start nothing. Second, or SIGTERM: stop now, lose nothing done."""
+    """First Ctrl-C: finish what runs, start nothing. Second, or SIGTERM: stop at once."""
     drained = threading.Event()
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
@@ -233,7 +234,8 @@ def _tuner(
         trainable,
         param_space={"trial": tune.grid_search(trials)},
         tune_config=tune.TuneConfig(
-            search_alg=_Gate(name), reuse_actors=reuse_workers and cluster.local and not cluster.num_gpus
+            search_alg=_Gate(name),
+            reuse_actors=reuse_workers and cluster.local and not cluster.num_gpus,
         ),
         run_config=tune.RunConfig(
             name=name,
@@ -265,7 +267,7 @@ def _trial(config: dict[str, Any], jobs: Mapping[Key, Job], setting: Setting) ->
     tune.report({"rows": rows})
 
 
-class _Gate(BasicVariantGenerator):  # type: ignore[misc]
+class _Gate(BasicVariantGenerator):
     """A grid search that hands out a trial when its images are there and a slot is free."""
 
     def __init__(self, board: str) -> None:
@@ -278,7 +280,7 @@ class _Gate(BasicVariantGenerator):  # type: ignore[misc]
         board = _BOARDS[self._board]
         if self._held is None:
             self._held = {}
-            while (trial := super().next_trial()) is not None:
+            while (trial := super().next_trial()) is not None:  # type: ignore[no-untyped-call]
                 self._held[trial.config["trial"]] = trial
             # The grid is exhausted, the search is not: its trials are held here.
             self._finished = False
@@ -286,34 +288,36 @@ class _Gate(BasicVariantGenerator):  # type: ignore[misc]
         if job is not None:
             return self._held.pop(job.first.key)
         if board.is_over(trials=True):
-            self.set_finished()
+            self.set_finished()  # type: ignore[no-untyped-call]
         return None
 
-    def save_to_dir(self, dirpath: str, session_str: str) -> None:
+    def save_to_dir(self, dirpath: str, session_str: str = "", **_: Any) -> None:
         """Nothing is restored from Tune's files: planning again is how a run resumes."""
 
 
-class _Tell(Callback):  # type: ignore[misc]
+class _Tell(Callback):
     """Tells the board what becomes of each trial, by its record and not by Tune's word."""
 
     def __init__(self, board: str, store: str) -> None:
         self._board = board
         self._store = store
 
-    def on_trial_result(self, trial: Any, result: Any, **_: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[Any, Any], **info: Any
+    ) -> None:
         board = _BOARDS[self._board]
         for progress in result.get("rows") or ():
             board.progressed(board.jobs[trial.config["trial"]].first, progress)
 
-    def on_trial_recover(self, trial: Any, **_: Any) -> None:
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         board = _BOARDS[self._board]
         step = board.jobs[trial.config["trial"]].first
         board.again(step, "its worker was lost")
 
-    def on_trial_complete(self, trial: Any, **_: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trial)
 
-    def on_trial_error(self, trial: Any, **_: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trial)
 
     def _ended(self, trial: Any) -> None:

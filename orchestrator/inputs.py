@@ -13,7 +13,7 @@ from tasks.specs import DatasetInfo, Plugin, SplitInfo, content_key
 
 
 class FileCache:
-    """Facts of files by (path, size, mtime, ctime, inode), in a file that may be deleted at will."""
+    """Facts of files by (path, size, mtime, ctime, inode), in a file to be deleted at will."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or cache_dir() / "files.sqlite"
@@ -98,7 +98,7 @@ def identify(
 
 
 def placeholder(source: Plugin) -> DatasetInfo:
-    """Invented counts for data that is not there: ten classes of 100 training and 20 test images."""
+    """Invented counts for data that is not there: ten classes of 100 + 20 images."""
     classes = tuple(f"class {index}" for index in range(10))
     name = content_key("placeholder", 1, {"source": repr(source)})
     splits = {

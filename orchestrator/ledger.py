@@ -1,4 +1,4 @@
-"""Finished work by key, on a disk or an object store: `<kind>/<key>/done.json` is what done means."""
+"""Finished work by key, on disks and object stores: `<kind>/<key>/done.json` says done."""
 
 import contextlib
 import json
@@ -68,9 +68,7 @@ class Ledger:
     def failed(self, kinds: Iterable[str]) -> set[Key]:
         """The keys of the steps that failed by their own exception and have not finished since."""
         return {
-            key
-            for kind in kinds
-            for key in self._marked(kind, FAILED) - self._marked(kind, DONE)
+            key for kind in kinds for key in self._marked(kind, FAILED) - self._marked(kind, DONE)
         }
 
     def _marked(self, kind: str, marker: str) -> set[Key]:
@@ -137,7 +135,9 @@ class Ledger:
             home = self.local / kind / key
             folder, scratch = home / name, home / "scratch"
         else:
-            home = Path(tempfile.gettempdir()) / f"augury-{os.getuid()}" / _safe(self.uri) / kind / key
+            home = (
+                Path(tempfile.gettempdir()) / f"augury-{os.getuid()}" / _safe(self.uri) / kind / key
+            )
             folder, scratch = home / name, home / "scratch"
         folder.mkdir(parents=True)
         return Attempt(kind=kind, key=key, name=name, folder=folder, scratch=scratch)

@@ -154,7 +154,8 @@ def _table(planned: Planned, study: PlannedStudy) -> list[str]:
     rows = [[_cell(planned, cell, study)[name] for name in header] for cell in study.cells]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [
-        "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        "  "
+        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
     if study.awaits:

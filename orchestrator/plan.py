@@ -1,4 +1,4 @@
-"""StudySpecs, what their data holds and finished scores become a Plan. Pure: no disk, no Ray, no torch."""
+"""StudySpecs, data and finished scores become a Plan. Pure: no disk, no Ray, no torch."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,7 +118,7 @@ class Plan:
     """In an order in which every step comes after what it needs."""
     requested: int
     unique: int
-    """Trials after sharing; deferred ones counted as the winner that shares least would have them."""
+    """Trials after sharing; deferred ones as the winner that shares least would have them."""
     deferred: int
     awaited: tuple[Key, ...]
     """Trials whose scores decide the deferred ones."""
@@ -362,7 +362,11 @@ def _pack(dataset: Dataset, info: DatasetInfo, split: str, steps: _Steps) -> Key
         classes=info.classes,
     )
     return steps.add(
-        spec, (), f"pack {dataset.reader.name} {split}", sum(info.splits[split].counts), _key_of(spec)
+        spec,
+        (),
+        f"pack {dataset.reader.name} {split}",
+        sum(info.splits[split].counts),
+        _key_of(spec),
     )
 
 
@@ -415,7 +419,9 @@ def _plan_cell(
             "num_classes": full.num_classes,
         },
     )
-    trials = tuple(_plan_trial(full, cell_key, seed, real, tuple(packs), steps) for seed in spec.seeds)
+    trials = tuple(
+        _plan_trial(full, cell_key, seed, real, tuple(packs), steps) for seed in spec.seeds
+    )
     planned = PlannedCell(
         coordinates=_shown(cell.coordinates, chosen.variant),
         settings=chosen,
@@ -431,9 +437,7 @@ def _plan_cell(
     return planned, cell_key
 
 
-def _shown(
-    coordinates: tuple[tuple[str, Any], ...], variant: str
-) -> tuple[tuple[str, Any], ...]:
+def _shown(coordinates: tuple[tuple[str, Any], ...], variant: str) -> tuple[tuple[str, Any], ...]:
     """Without the synthetic set a `real` cell happens to stand beside: it is for all of them."""
     if variant != "real":
         return coordinates
@@ -529,7 +533,11 @@ def _generated(
     fit_spec = FitSpec(generator=each.generator, images=real.images, seed=each.settings.seed)
     label = each.generator.name
     fit = steps.add(
-        fit_spec, (real.images.pack,), f"fit {label}", each.generator.config.steps, _key_of(fit_spec)
+        fit_spec,
+        (real.images.pack,),
+        f"fit {label}",
+        each.generator.config.steps,
+        _key_of(fit_spec),
     )
     counts = _set_counts(each, real.images.training)
     recipe = SetSpec(

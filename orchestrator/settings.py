@@ -196,7 +196,9 @@ def _named(kind: str, values: Mapping[str, Any], path: str) -> str:
     return name
 
 
-def _config(kind: str, name: str, values: Mapping[str, Any], path: str, shared: type | None) -> Plugin:
+def _config(
+    kind: str, name: str, values: Mapping[str, Any], path: str, shared: type | None
+) -> Plugin:
     config_type = plugins.module(kind, name).Config
     own = {key: value for key, value in values.items() if key != "name"}
     unknown = set(own) - set(field_names(config_type))

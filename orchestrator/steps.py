@@ -1,4 +1,4 @@
-"""Performs one step in this process: inputs fetched, the task called, the record committed. No Ray."""
+"""Performs one step in this process: inputs fetched, task called, record committed. No Ray."""
 
 import errno
 import importlib.metadata
@@ -118,7 +118,9 @@ def _work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
             from tasks.generate import sample
 
             weights = ledger.fetch("fit", spec.synthetic.fit)
-            return sample(spec, weights, ledger.fetch("pack", spec.synthetic.images.pack), out, device)
+            return sample(
+                spec, weights, ledger.fetch("pack", spec.synthetic.images.pack), out, device
+            )
         case GatherSpec():
             from tasks.pack import gather
 
@@ -186,7 +188,7 @@ def _drop_weights(ledger: Ledger, spec: EvaluateSpec, keep: str) -> None:
 
 
 class FileCheckpoints:
-    """Keeps the state of a long step in its scratch folder, and in the store where that is remote."""
+    """Keeps the state of a long step in its scratch folder, and in a remote store."""
 
     NAME = "checkpoint.pt"
 
@@ -252,7 +254,11 @@ def source_commit() -> str:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout.strip()
 
     try:

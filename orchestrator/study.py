@@ -146,7 +146,7 @@ def _merged(document: dict[str, Any], overrides: tuple[str, ...], smoke: bool) -
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `over` on `base`, key by key; a mapping of another name or source replaces the old one."""
+    """Lay `over` on `base` key by key; a mapping of another name or source replaces the old."""
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
@@ -235,12 +235,16 @@ def _axes(document: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
             close = nearest(path.split(".")[0], CELL_KEYS)
             raise InputError(f"axes.{path}: unknown path {path!r}; {close}")
         if not isinstance(values, list) or not values:
-            raise InputError(f"axes.{path}: a list with at least one value was expected, not {values!r}")
+            raise InputError(
+                f"axes.{path}: a list with at least one value was expected, not {values!r}"
+            )
         if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
             raise InputError(f"axes.{path}: a value stands twice in {values!r}")
         for other in axes:
             if path.startswith(f"{other}."):
-                raise InputError(f"axes.{path}: lies inside the axis {other!r}: keep one of the two")
+                raise InputError(
+                    f"axes.{path}: lies inside the axis {other!r}: keep one of the two"
+                )
     return {path: tuple(values) for path, values in axes.items()}
 
 
@@ -253,7 +257,9 @@ def _arms(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
             raise InputError(f"arms.{name}: a mapping was expected, not {values!r}")
         for key in values:
             if key not in CELL_KEYS:
-                raise InputError(f"arms.{name}.{key}: unknown key {key!r}; {nearest(key, CELL_KEYS)}")
+                raise InputError(
+                    f"arms.{name}.{key}: unknown key {key!r}; {nearest(key, CELL_KEYS)}"
+                )
     return dict(arms)
 
 
@@ -302,7 +308,9 @@ def _metrics(document: Mapping[str, Any]) -> tuple[str, ...]:
     for name in metrics:
         if name not in plugins.names("metrics"):
             known = plugins.names("metrics")
-            raise InputError(f"report.metrics: unknown metric {name!r}; {nearest(str(name), known)}")
+            raise InputError(
+                f"report.metrics: unknown metric {name!r}; {nearest(str(name), known)}"
+            )
     return tuple(dict.fromkeys(metrics))
 
 
@@ -343,7 +351,9 @@ def _best_of(
             f"val_top1, on validation images alone"
         )
     beside = path.parent / f"{values['study']}.yaml"
-    sibling = _load(str(beside) if beside.is_file() else str(values["study"]), overrides, smoke, above)
+    sibling = _load(
+        str(beside) if beside.is_file() else str(values["study"]), overrides, smoke, above
+    )
     if where not in sibling.axes:
         raise InputError(
             f"{where}.best_of: study {sibling.name!r} has no axis {where!r}; "
@@ -372,7 +382,10 @@ def _cells(spec: StudySpec, winner: str) -> tuple[Cell, ...]:
             document = dict(ground)
             for path, value in zip(spec.axes, values, strict=True):
                 _set_path(document, path, value)
-            coordinates = (*((("arm", name),) if spec.arms else ()), *zip(spec.axes, values, strict=True))
+            coordinates = (
+                *((("arm", name),) if spec.arms else ()),
+                *zip(spec.axes, values, strict=True),
+            )
             found.append(Cell(coordinates=coordinates, settings=parse_cell(document)))
     return tuple(found)
 
@@ -420,7 +433,9 @@ def _sets(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], Any
     synthetic = document.get("synthetic") or {}
     if not isinstance(synthetic, dict):
         raise InputError(f"synthetic: a mapping from names to sets was expected, not {synthetic!r}")
-    parsed = {name: settings.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()}
+    parsed = {
+        name: settings.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()
+    }
     variant = document.get("variant", "mixed" if parsed else "real")
     if variant not in VARIANTS:
         raise InputError(f"variant: {variant!r} is unknown; {nearest(str(variant), VARIANTS)}")

@@ -1,4 +1,4 @@
-"""Reads YAML as its 1.2 core schema has it: `1e-3` is a number, `on` is a string, keys are unique."""
+"""Reads YAML by its 1.2 core schema: `1e-3` is a number, `on` a string, keys are unique."""
 
 import re
 from typing import Any
@@ -60,7 +60,7 @@ def parse(text: str) -> Any:
     """
     try:
         # A SafeLoader: no tag of the document can name a Python object.
-        return yaml.load(text, Loader=_Loader)  # noqa: S506
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -60,7 +60,11 @@ class WeightsNote:
 
 
 def save_weights(
-    path: Path, classifier: Classifier, model: Plugin, info: ClassifierInfo, classes: tuple[str, ...]
+    path: Path,
+    classifier: Classifier,
+    model: Plugin,
+    info: ClassifierInfo,
+    classes: tuple[str, ...],
 ) -> None:
     """Write a safetensors file that carries classes, model, input size and normalisation."""
     from safetensors.torch import save_model

@@ -31,7 +31,9 @@ def share(total: int, weights: Sequence[int]) -> Counts:
     whole = sum(weights)
     # All seats above a divisor slightly too large are certain; only the last few are dealt singly.
     certain = max(0, 2 * total - len(weights))
-    seats = [max(0, -((whole - weight * certain) // (2 * whole))) if weight else 0 for weight in weights]
+    seats = [
+        max(0, -((whole - weight * certain) // (2 * whole))) if weight else 0 for weight in weights
+    ]
     queue = [
         (-Fraction(weight, 2 * taken + 1), index)
         for index, (weight, taken) in enumerate(zip(weights, seats, strict=True))

@@ -19,8 +19,6 @@ from tasks.specs import Checkpoints, FitSpec, Progress, Work
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION = 1
-
 PRELOAD_BYTES = 2 * 2**30
 """Training images that take no more are held on the device; others are read batch by batch."""
 

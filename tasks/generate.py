@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Place:

@@ -60,7 +60,7 @@ class Images:
         return len(self.labels)
 
     def batch(self, rows: "Tensor") -> "Tensor":
-        """The images at `rows` (int64, on the CPU): uint8 on the device, N × channels × side × side."""
+        """The images at `rows` (int64, on the CPU): uint8, N × channels × side × side."""
         if self._in_place is not None:
             return self._in_place[rows.to(self.device)]
         return self._gather(rows.numpy()).to(self.device, non_blocking=True)
@@ -82,9 +82,7 @@ class Images:
 class Normalise:
     """uint8 0..255 -> float, (x / 255 - mean) / std for each channel, on the device."""
 
-    def __init__(
-        self, mean: Sequence[float], std: Sequence[float], device: "torch.device"
-    ) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: "torch.device") -> None:
         import torch
 
         self._scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(1, -1, 1, 1)

@@ -33,7 +33,9 @@ def predict(spec: EvaluateSpec, trial: Path, test: Path, out: Path, device: str 
         if path.exists():
             classifier, classes = load_weights(path)
             if classes != pack.classes:
-                raise InputError(f"{path.name} knows {len(classes)} classes, not those of the test set")
+                raise InputError(
+                    f"{path.name} knows {len(classes)} classes, not those of the test set"
+                )
             network = classifier.network.to(place)
             everything = np.arange(len(pack), dtype=np.int64)
             images = Images(

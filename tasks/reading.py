@@ -11,7 +11,7 @@ from tasks.packs import Example
 from tasks.specs import DatasetInfo
 
 FileFacts = Callable[[Path, str, Callable[[Path], str]], str]
-"""`facts(path, what, compute)`: what `compute(path)` says, remembered while the file is unchanged."""
+"""`facts(path, what, compute)`: what `compute(path)` says, remembered while the file stays."""
 
 
 class DataMissing(InputError):

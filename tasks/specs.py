@@ -1,4 +1,4 @@
-"""The frozen values that cross from the orchestrator to the tasks, and the key that names a result."""
+"""The frozen values that cross from orchestrator to tasks, and the key that names a result."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 from pydantic import ConfigDict
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-"""For every value a user can write: unknown keys, NaN, and `30.0` or `true` for an int are refused."""
+"""For what a user can write: unknown keys, NaN, and `30.0` or `true` for an int are refused."""
 
 Key = str
 """64 hexadecimal digits: the sha256 of everything that defines a step."""
@@ -28,7 +28,7 @@ class NotHashed:
 
 T = TypeVar("T")
 Locator = Annotated[T, NotHashed()]
-"""A root, an address or a device: `root: Locator[str]`. Two copies of the same data have equal keys."""
+"""A root or an address: `root: Locator[str]`. Two copies of the same data have equal keys."""
 
 
 @functools.cache
@@ -115,7 +115,7 @@ class PackSpec:
     reader: Plugin
     split: str
     size: int | None
-    """Side in pixels; None keeps uniform images as they are and gives others a short side of 256."""
+    """Side in pixels; None keeps uniform images and gives others a short side of 256."""
     digest: str
     classes: tuple[str, ...]
     """Class names in label order; a folder of synthetic images may hold fewer of them."""
@@ -181,7 +181,7 @@ class GatherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticImages:
-    """What a trial takes from a synthetic set: the first `counts` of each class, ordered by hash."""
+    """What a trial takes from a synthetic set: the first `counts` of each class, by hash."""
 
     pack: Key
     counts: Counts
@@ -251,7 +251,7 @@ class Checkpoints(Protocol):
     """Where a long step keeps its state, so that a lost worker costs minutes and not hours."""
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state (tensors, numbers, strings; read with `weights_only=True`), if any."""
+        """The last saved state (tensors, numbers, text; read with `weights_only=True`), if any."""
         ...
 
     def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:

@@ -99,13 +99,15 @@ def train(
         optimizer.step()
         state.step += 1
         hits = (logits.detach().argmax(1) == labels).sum()
-        window += torch.stack((loss.detach() * len(rows), hits, torch.tensor(len(rows), device=place)))
+        window += torch.stack(
+            (loss.detach() * len(rows), hits, torch.tensor(len(rows), device=place))
+        )
         if state.step % recipe.eval_every == 0 or state.step == recipe.steps:
             row = _row(state.step, recipe, window.tolist(), evaluate(network, held_out, normalise))
             window.zero_()
             state.add(row, network)
             yield Progress(done=state.step, total=recipe.steps, metrics=row)
-        checkpoints.save_if_due(lambda: state.dump(network, optimizer, window))
+        checkpoints.save_if_due(functools.partial(state.dump, network, optimizer, window))
     save_weights(out / "last.safetensors", classifier, cell.model, info, pack.classes)
     network.load_state_dict(state.best)
     save_weights(out / "selected.safetensors", classifier, cell.model, info, pack.classes)
@@ -124,7 +126,9 @@ def train(
             "num_training": len(images),
             "num_validation": len(held_out),
             "seconds": time.perf_counter() - started,
-            "peak_memory_bytes": torch.cuda.max_memory_allocated() if place.type == "cuda" else None,
+            "peak_memory_bytes": torch.cuda.max_memory_allocated()
+            if place.type == "cuda"
+            else None,
         },
     )
 
@@ -201,8 +205,8 @@ def _permutation(num_images: int, seed: int, number: int) -> Indices:
 
 
 def _optimizer(network: "nn.Module", recipe: Recipe) -> tuple["torch.optim.Optimizer", Any]:
-    from timm.optim import create_optimizer_v2
-    from timm.scheduler import create_scheduler_v2
+    from timm.optim._optim_factory import create_optimizer_v2
+    from timm.scheduler.scheduler_factory import create_scheduler_v2
 
     optimizer = create_optimizer_v2(
         network,

@@ -22,9 +22,6 @@ REWRITE = "python -m tests.test_versions"
 STEPS = {
     "pack": ("tasks/pack.py", "tasks/packs.py"),
     "fit": ("tasks/fit.py", "tasks/generation.py", "tasks/packs.py"),
-    # Shards are not in the key of what gathers them: other images need a raised `set`, which is in
-    # the keys of all that follows.
-    "set": ("tasks/generate.py", "tasks/generation.py", "tasks/packs.py"),
     "sample": ("tasks/generate.py", "tasks/generation.py", "tasks/packs.py"),
     "gather": ("tasks/pack.py", "tasks/packs.py"),
     "trial": ("tasks/train.py", "tasks/classification.py", "tasks/images.py", "tasks/packs.py"),

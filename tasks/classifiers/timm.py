@@ -3,6 +3,8 @@
 In a study a timm name is written as the model itself: `model: resnet50`.
 """
 
+from typing import Any
+
 from pydantic.dataclasses import dataclass
 
 from tasks.classification import Classifier, ClassifierInfo
@@ -33,9 +35,11 @@ def build(config: Config, info: ClassifierInfo, load_pretrained: bool = True) ->
     import timm
 
     default = timm.get_pretrained_cfg(config.architecture)
+    assert default is not None, config.architecture
     side = info.input_size or default.input_size[1]
     # Networks with a fixed grid of patches must be told their size; the others take any.
-    size = {"img_size": side} if default.fixed_input_size and side != default.input_size[1] else {}
+    fixed = default.fixed_input_size and side != default.input_size[1]
+    size: dict[str, Any] = {"img_size": side} if fixed else {}
     try:
         network = timm.create_model(
             config.architecture,

@@ -4,6 +4,7 @@ Source: H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747, 2017; MIT licence. Rea
 published IDX files, gzipped or not.
 """
 
+import functools
 import gzip
 import hashlib
 import json
@@ -68,7 +69,7 @@ class FashionMNIST:
             images, labels = self._file(split, "images-idx3"), self._file(split, "labels-idx1")
             # The labels' own digest takes part, so that a changed label file is noticed.
             stamp = facts(labels, "sha256", lambda path: hashlib.sha256(_bytes(path)).hexdigest())
-            text = facts(images, f"split with labels {stamp}", lambda _, s=split: self._summary(s))
+            text = facts(images, f"labels {stamp}", functools.partial(self._summary, split))
             found = json.loads(text)
             splits[split] = SplitInfo(digest=found["digest"], counts=tuple(found["counts"]))
         return DatasetInfo(classes=CLASSES, splits=splits, image_bytes=28 * 28)
@@ -83,7 +84,9 @@ class FashionMNIST:
             )
         if labels.size and labels.max() >= len(CLASSES):
             row = int(labels.argmax())
-            raise InputError(f"fashion_mnist: {split} label {row} is {labels[row]}; 0 to 9 would do")
+            raise InputError(
+                f"fashion_mnist: {split} label {row} is {labels[row]}; 0 to 9 would do"
+            )
         for index, (image, label) in enumerate(zip(images, labels, strict=True)):
             sha = hashlib.sha256(image.tobytes()).hexdigest()
             yield Example(
@@ -96,7 +99,7 @@ class FashionMNIST:
             if not any((self.root / n).exists() for n in (name, name.removesuffix(".gz"))):
                 _download(f"{self.mirror}/{name}", self.root / name, md5)
 
-    def _summary(self, split: str) -> str:
+    def _summary(self, split: str, _: Path) -> str:
         counts: Counter[int] = Counter()
         lines = []
         for example in self.read(split):
@@ -121,7 +124,9 @@ def _bytes(path: Path) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError) as error:
-        raise InputError(f"fashion_mnist: {str(path)!r} is damaged ({error}): fetch it again") from error
+        raise InputError(
+            f"fashion_mnist: {str(path)!r} is damaged ({error}): fetch it again"
+        ) from error
 
 
 def _idx(path: Path, dims: int) -> npt.NDArray[np.uint8]:

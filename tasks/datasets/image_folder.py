@@ -27,8 +27,8 @@ class Config:
     """The class folders, or a folder with `train` and `test` in it that hold them."""
     test: Locator[str | None] = None
     """Class folders of the test split; without them a fixed stratified part of `root` is it."""
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Of `root`, where there is no test folder."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1), NotHashed()] = 0.2
+    """Of `root`, where there is no test folder; the digests say which images it chose."""
     skip_bad: Annotated[bool, NotHashed()] = False
     """Leave out images that cannot be read, and say so, instead of stopping; the digest counts
     what is left."""

@@ -168,7 +168,7 @@ class Ddpm:
             predicted = self._network(noisy, timesteps, class_labels=seen).sample
         loss = functional.mse_loss(predicted.float(), noise)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
         self._optimizer.step()
         update_average(

@@ -135,7 +135,7 @@ class Vae:
         reconstruction = self._nats(logits.float(), clean)
         loss = reconstruction + beta_at(self._num_done, self._config) * divergence
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 100.0)
         self._optimizer.step()
         self._num_done += 1

@@ -1,5 +1,6 @@
 """Subsets are exact, proportional and nested."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -53,5 +54,5 @@ def test_subset_applies_fraction_then_cap_then_bound() -> None:
 @given(WEIGHTS, st.integers(1, 20))
 def test_smaller_fractions_lie_inside_larger_ones(weights: list[int], steps: int) -> None:
     rows = [subset(weights, fraction=(i + 1) / steps) for i in range(steps)]
-    for small, large in zip(rows, rows[1:], strict=False):
+    for small, large in itertools.pairwise(rows):
         assert all(a <= b for a, b in zip(small, large, strict=True))

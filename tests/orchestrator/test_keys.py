@@ -1,0 +1,612 @@
+"""A key names what a step computes: everything that moves a result is in it, and nothing else."""
+
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator.inputs import identify
+from orchestrator.plan import Plan, Step, make_plan, sources
+from orchestrator.settings import SetSettings, SplitSettings, SubsetSettings, TrainSettings
+from orchestrator.study import StudySpec, load_study, merge
+from tasks import plugins
+from tasks.errors import InputError
+from tasks.specs import DatasetInfo, SplitInfo, canonical_json, content_key
+
+planning = sys.modules[Plan.__module__]
+"""`orchestrator.plan` itself; the package also has a function of that name."""
+
+INFO = DatasetInfo(
+    classes=tuple("abcd"),
+    splits={
+        "train": SplitInfo(digest="train", counts=(30, 40, 50, 60)),
+        "test": SplitInfo(digest="test", counts=(9, 9, 9, 9)),
+        "all": SplitInfo(digest="all", counts=(20, 20, 20, 20)),
+    },
+)
+
+GOLDEN_STUDY = """
+question: Which names do results have?
+dataset: digits
+subset: {max_real: 100}
+synthetic:
+  made: {generator: {name: vae, steps: 10, sampling: {batch_size: 64}}, multiplier: 2, seed: 3}
+train: {model: small_cnn, epochs: 2, batch_size: 32}
+variant: mixed
+seeds: [7]
+"""
+GOLDEN_KEYS = {
+    "pack digits train": "11aa6a8b471b09749540930abf2c2099706be788a4353761521855e68ffe5ce9",
+    "pack digits test": "be7f305359eb3cab6266a9cc9d68bc46b9e9f91dd1e87e640663fd1b3994d2ed",
+    "fit vae": "2c6bffc03f1545754c02ee0314b3223307a435b4946a3120f99174e898752571",
+    "sample vae": "5f020f3eddc1f07e1331b61ede49dadbe98e2ef21a3ddb1f6b70ae8497b9f979",
+    "gather vae": "00a7533ddb5f17969cb22a542fbfef807c66c332864ed177606985037dd3b39d",
+    "train small_cnn": "a9edf4c7cebfe324bcbed10e9760477971da6341690ba9c8f492d5f7a6d3a690",
+    "evaluate small_cnn": "faedb8053c9d24c2779e5dbbf77e0e7fd14ebed7109231bcc4803eb65ab94286",
+}
+"""Of results that users may hold: where one of these changes, their stores count for nothing."""
+
+Document = dict[str, Any]
+
+BASE: Document = {
+    "question": "q",
+    "dataset": {"name": "digits"},
+    "synthetic": {"made": {"generator": {"name": "vae"}}},
+    "train": {"model": {"name": "small_cnn"}, "optimizer": "sgd"},
+    "variant": "mixed",
+    "seeds": [0, 1],
+}
+"""SGD, because momentum is inert for adamw."""
+
+
+def loaded(folder: Path, document: Document | str, name: str = "study") -> StudySpec:
+    text = document if isinstance(document, str) else json.dumps(document)
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return load_study(str(path))
+
+
+def planned(spec: StudySpec) -> Plan:
+    return make_plan([spec], dict.fromkeys(sources(spec), INFO), {})
+
+
+def steps_of(folder: Path, document: Document | str, name: str = "study") -> dict[str, Step]:
+    return dict(planned(loaded(folder, document, name)).steps)
+
+
+def kinds(steps: dict[str, Step], *wanted: str) -> set[str]:
+    return {key for key, step in steps.items() if step.kind in wanted}
+
+
+@pytest.fixture
+def _forgotten() -> Iterator[None]:
+    """Nothing that planning remembers of one VERSION is believed at another."""
+    remembered = [f for f in vars(planning).values() if hasattr(f, "cache_clear")]
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()
+
+
+# Golden keys
+
+
+def test_keys_are_what_they_were(tmp_path: Path) -> None:
+    spec = loaded(tmp_path, GOLDEN_STUDY)
+    plan = make_plan([spec], identify(sources(spec)), {})
+    assert {step.title: key for key, step in plan.steps.items()} == GOLDEN_KEYS
+
+
+def test_keys_do_not_depend_on_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOLDEN_STUDY)
+    code = (
+        "import sys; from orchestrator.inputs import identify;"
+        "from orchestrator.plan import make_plan, sources;"
+        "from orchestrator.study import load_study;"
+        "spec = load_study(sys.argv[1]);"
+        "print(*make_plan([spec], identify(sources(spec)), {}).steps)"
+    )
+    for seed in ("1", "2"):
+        found = subprocess.run(
+            [sys.executable, "-c", code, str(path)],
+            env={**os.environ, "PYTHONHASHSEED": seed, "AUGURY_CACHE": str(tmp_path)},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert set(found.stdout.split()) == set(GOLDEN_KEYS.values())
+
+
+# Every setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One field of one file's settings, and where it stands in a study."""
+
+    label: str
+    field: str
+    kind: type
+    place: tuple[str, ...]
+    around: Document
+    """What the study says beside it, so that the field matters."""
+
+
+def section(name: str, kind: type, place: tuple[str, ...], around: Document) -> list[Setting]:
+    return [
+        Setting(label=f"{name}.{item.name}", field=item.name, kind=kind, place=place, around=around)
+        for item in dataclasses.fields(kind)
+    ]
+
+
+DATASET_AROUND: dict[str, Document] = {"image_folder": {"root": "data/real"}}
+"""Settings without which a dataset cannot be named."""
+GENERATOR_PLACE = ("synthetic", "made", "generator")
+
+
+def all_settings() -> Iterator[Setting]:
+    yield from section("split", SplitSettings, ("dataset",), {})
+    yield from section("subset", SubsetSettings, ("subset",), {})
+    yield from section("set", SetSettings, ("synthetic", "made"), {})
+    yield from section("train", TrainSettings, ("train",), {})
+    for name in plugins.names("datasets"):
+        around = {"dataset": {"name": name, **DATASET_AROUND.get(name, {})}}
+        yield from section(name, plugins.module("datasets", name).Config, ("dataset",), around)
+    for name in plugins.names("generators"):
+        module = plugins.module("generators", name)
+        around = {"synthetic": {"made": {"generator": {"name": name}}}}
+        yield from section(name, module.Config, GENERATOR_PLACE, around)
+        sampling = (*GENERATOR_PLACE, "sampling")
+        yield from section(f"{name}.sampling", module.Sampling, sampling, around)
+    for name in plugins.names("classifiers"):
+        config = plugins.module("classifiers", name).Config
+        yield from section(name, config, ("train", "model"), {"train": {"model": {"name": name}}})
+
+
+BESIDE: dict[str, Document] = {
+    "set.per_class": {"synthetic": {"made": {"multiplier": None}}},
+    "vae.cycles": {"synthetic": {"made": {"generator": {"annealing": "cyclical"}}}},
+    "vae.sampling.posterior": {
+        "synthetic": {"made": {"generator": {"sampling": {"mode": "reconstruct"}}}}
+    },
+    "timm.pretrained": {"train": {"model": {"architecture": "resnet50"}}},
+}
+"""What a field needs said beside it to be legal, or to matter."""
+
+CHOSEN: dict[str, Any] = {
+    "image_folder.test": "data/test",
+    "timm.architecture": "resnet18",
+    "train.optimizer": "adamw",
+}
+"""Alternatives where the default tells nothing, or is not what stands in `BASE`."""
+
+INERT = {
+    "fashion_mnist.root": "a locator: equal files anywhere are equal data",
+    "fashion_mnist.mirror": "a locator: what is downloaded is checked against published sums",
+    "image_folder.root": "a locator: the digest says what a folder holds",
+    "image_folder.test": "a locator",
+    "image_folder.test_fraction": "the digest of each split says which images it holds",
+    "image_folder.skip_bad": "the digest counts what is left",
+    "train.pretrained": "Augury's own models have no weights to start from; see timm.pretrained",
+}
+"""Fields that change no key while the data's digest stays, with the reason."""
+
+SETTINGS = {setting.label: setting for setting in all_settings()}
+
+
+def nested(place: tuple[str, ...], value: Any) -> Any:
+    for part in reversed(place):
+        value = {part: value}
+    return value
+
+
+def alternatives(setting: Setting) -> Iterator[Any]:
+    """Values that the field may take beside its default; not all of them are legal."""
+    if setting.label in CHOSEN:
+        yield CHOSEN[setting.label]
+        return
+    hint = typing.get_type_hints(setting.kind)[setting.field]
+    choices = [hint, *typing.get_args(hint)]
+    item = next(f for f in dataclasses.fields(setting.kind) if f.name == setting.field)
+    default = None if item.default is dataclasses.MISSING else item.default
+    for choice in choices:
+        if typing.get_origin(choice) is Literal:
+            yield from (value for value in typing.get_args(choice) if value != default)
+    match default:
+        case bool():
+            yield not default
+        case int():
+            yield from (default + 1, default * 2, default + 8)
+        case float():
+            yield from (default + 0.1, default / 2, default * 2, default + 1)
+        case tuple():
+            yield [*default, default[-1]]
+        case str():
+            yield f"{default}-other"
+        case None:
+            yield from (16, 0.25, "other")
+
+
+@pytest.mark.parametrize("label", SETTINGS)
+def test_every_setting_is_in_some_key_or_is_known_to_be_inert(label: str, tmp_path: Path) -> None:
+    setting = SETTINGS[label]
+    around = merge(merge(BASE, setting.around), BESIDE.get(label, {}))
+    before = set(steps_of(tmp_path, around))
+    complaints = []
+    for value in alternatives(setting):
+        changed = merge(around, nested((*setting.place, setting.field), value))
+        try:
+            after = set(steps_of(tmp_path, changed))
+        except InputError as error:
+            complaints.append(str(error))
+            continue
+        assert (before == after) == (label in INERT), f"{label}: {value!r}"
+        return
+    raise AssertionError(f"{label}: no alternative is legal: {complaints}")
+
+
+def test_only_settings_that_exist_are_called_inert() -> None:
+    assert set(INERT) | set(BESIDE) | set(CHOSEN) <= set(SETTINGS)
+
+
+def test_a_key_and_a_description_stand_for_each_other(tmp_path: Path) -> None:
+    """Keys of trials are put together from parts: none may be forgotten."""
+    by_key: dict[str, str] = {}
+    for label, setting in SETTINGS.items():
+        around = merge(merge(BASE, setting.around), BESIDE.get(label, {}))
+        for value in itertools.islice(alternatives(setting), 3):
+            changed = merge(around, nested((*setting.place, setting.field), value))
+            try:
+                found = steps_of(tmp_path, changed)
+            except InputError:
+                continue
+            for key, step in found.items():
+                text = step.kind + canonical_json(step.spec)
+                assert by_key.setdefault(key, text) == text
+    assert len(set(by_key.values())) == len(by_key) > 200
+
+
+# Every part of a spec
+
+
+def altered(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value}x"
+        case None:
+            return 12
+        case tuple():
+            return (*value, *value[:1]) if value else ("x",)
+    for item in dataclasses.fields(value):
+        try:
+            return replace(value, **{item.name: altered(getattr(value, item.name))})
+        except ValueError:
+            continue
+    raise AssertionError(f"nothing of {value!r} can be altered")
+
+
+def inside(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every dataclass in `value`, itself first, with the way to it."""
+    yield path, value
+    for item in dataclasses.fields(value):
+        inner = getattr(value, item.name)
+        if dataclasses.is_dataclass(inner) and item.name not in ("config", "sampling"):
+            yield from inside(inner, (*path, item.name))
+
+
+def put(value: Any, path: tuple[str, ...], new: Any) -> Any:
+    if not path:
+        return new
+    inner = put(getattr(value, path[0]), path[1:], new)
+    return replace(value, **{path[0]: inner})
+
+
+NOT_IN_KEYS = {
+    ("sample", "synthetic", "generator"): "the fit's key holds it",
+    ("sample", "synthetic", "images"): "the fit's key holds them",
+    ("gather", "shards"): "how a set was cut is not part of what it is",
+}
+
+
+def test_every_field_of_every_spec_is_hashed(tmp_path: Path) -> None:
+    seen = set()
+    for step in steps_of(tmp_path, BASE).values():
+        for path, part in inside(step.spec):
+            for item in dataclasses.fields(part):
+                old = getattr(part, item.name)
+                if dataclasses.is_dataclass(old) and not dataclasses.fields(old):
+                    continue
+                other = put(step.spec, path, replace(part, **{item.name: altered(old)}))
+                same = content_key(step.kind, 1, other) == content_key(step.kind, 1, step.spec)
+                where = (step.kind, *path, item.name)
+                known = any(where[: len(prefix)] == prefix for prefix in NOT_IN_KEYS)
+                assert same == known, where
+                seen.add(step.kind)
+    assert seen == {"pack", "fit", "sample", "gather", "trial", "evaluate"}
+
+
+# What may be said in two ways
+
+SAME: dict[str, tuple[Document, Document]] = {
+    "a dataset's short form": ({"dataset": "digits"}, {"dataset": {"name": "digits"}}),
+    "a model's short form": (
+        {"train": {"model": "small_cnn"}},
+        {"train": {"model": {"name": "small_cnn", "width": 24, "dropout": 0}}},
+    ),
+    "a generator's short form": (
+        {"synthetic": {"made": {"generator": "vae"}}},
+        {"synthetic": {"made": {"generator": {"name": "vae", "beta": 1, "sampling": {}}}}},
+    ),
+    "one image for each": ({}, {"synthetic": {"made": {"multiplier": 1}}}),
+    "the whole, as integer": ({}, {"subset": {"fraction": 1}}),
+    "the whole, as float": ({}, {"subset": {"fraction": 1.0}}),
+    "more than there is": ({}, {"subset": {"max_real": 5000}}),
+    "exactly what there is": ({}, {"subset": {"max_real": 162}}),
+    "a cap above all classes": ({}, {"subset": {"per_class": 60}}),
+    "an alias": (
+        {"train": {"model": "vit_b16"}},
+        {"train": {"model": "vit_base_patch16_224"}},
+    ),
+    "a model by architecture": (
+        {"train": {"model": "resnet50"}},
+        {"train": {"model": {"name": "timm", "architecture": "resnet50.a1_in1k"}}},
+    ),
+    "momentum without sgd": (
+        {"train": {"optimizer": "adamw"}},
+        {"train": {"optimizer": "adamw", "momentum": 0.5}},
+    ),
+    "the default rate": (
+        {"train": {"optimizer": "adamw"}},
+        {"train": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.05}},
+    ),
+    "epochs and their steps": ({"train": {"epochs": 3}}, {"train": {"steps": 9}}),
+    "sets by name": ({}, {"sets": ["made"]}),
+    "one set's name alone": ({"sets": "made"}, {"sets": ["made"]}),
+    "real images and an unused set": (
+        {"variant": "real", "synthetic": {}},
+        {"variant": "real", "sets": ["made"], "synthetic": {"made": {"seed": 5}}},
+    ),
+    "a set that nobody names": (
+        {},
+        {"sets": ["made"], "synthetic": {"other": {"generator": "ddpm"}}},
+    ),
+    "seeds in another order": ({"seeds": [0, 1]}, {"seeds": [1, 0]}),
+    "another question": ({}, {"question": "Why?"}),
+    "other metrics": ({}, {"report": {"metrics": ["f1", "top5"]}}),
+    "other weights to keep": ({}, {"keep_weights": "none"}),
+    "another set's name": ({}, {"synthetic": {"made": None, "other": {"generator": "vae"}}}),
+    "an arm's name": (
+        {"arms": {"one": {"train": {"epochs": 9}}}},
+        {"arms": {"uno": {"train": {"epochs": 9}}}},
+    ),
+    "an arm and an axis": (
+        {"arms": {"one": {"train": {"epochs": 9}}}},
+        {"axes": {"train.epochs": [9]}},
+    ),
+}
+
+
+def without_nothing(document: Document) -> Document:
+    sets = {name: value for name, value in document["synthetic"].items() if value is not None}
+    return {**document, "synthetic": sets}
+
+
+@pytest.mark.parametrize("what", SAME)
+def test_what_means_the_same_has_the_same_keys(what: str, tmp_path: Path) -> None:
+    first, second = (steps_of(tmp_path, without_nothing(merge(BASE, each))) for each in SAME[what])
+    assert set(first) == set(second)
+
+
+@pytest.mark.parametrize("spelling", ["1e-3", "0.001", "1.0e-03", ".001"])
+def test_numbers_are_read_as_numbers(spelling: str, tmp_path: Path) -> None:
+    text = GOLDEN_STUDY.replace("epochs: 2", f"epochs: 2, lr: {spelling}")
+    spec = loaded(tmp_path, text)
+    plan = make_plan([spec], identify(sources(spec)), {})
+    # 1e-3 is adamw's default.
+    assert set(plan.steps) == set(GOLDEN_KEYS.values())
+
+
+def test_the_name_of_a_study_is_in_no_key(tmp_path: Path) -> None:
+    assert set(steps_of(tmp_path, BASE, "one")) == set(steps_of(tmp_path, BASE, "two"))
+
+
+def test_the_order_of_sets_is_in_no_key(tmp_path: Path) -> None:
+    both = merge(BASE, {"synthetic": {"other": {"generator": "vae", "seed": 1}}})
+    first = steps_of(tmp_path, {**both, "sets": ["made", "other"]})
+    second = steps_of(tmp_path, {**both, "sets": ["other", "made"]})
+    assert set(first) == set(second)
+    alone = steps_of(tmp_path, {**both, "sets": ["other"]})
+    assert not kinds(alone, "trial") & kinds(first, "trial")
+
+
+def test_axes_on_inert_settings_make_one_cell(tmp_path: Path) -> None:
+    document = {**BASE, "variant": "real", "axes": {"synthetic.made.seed": [0, 1]}}
+    plan = planned(loaded(tmp_path, document))
+    assert len(plan.studies[0].cells) == 1
+    assert plan.unique == 2
+
+
+def test_other_sampling_reuses_the_fit(tmp_path: Path) -> None:
+    one = steps_of(tmp_path, merge(BASE, nested((*GENERATOR_PLACE, "sampling"), {"batch_size": 8})))
+    two = steps_of(tmp_path, BASE)
+    assert kinds(one, "fit", "pack") == kinds(two, "fit", "pack")
+    assert not kinds(one, "sample", "gather", "trial") & kinds(two, "sample", "gather", "trial")
+
+
+def test_a_larger_set_reuses_the_fit(tmp_path: Path) -> None:
+    one = steps_of(tmp_path, merge(BASE, {"synthetic": {"made": {"multiplier": 3}}}))
+    assert kinds(one, "fit") == kinds(steps_of(tmp_path, BASE), "fit")
+
+
+def test_the_set_and_the_trial_have_seeds_of_their_own(tmp_path: Path) -> None:
+    here = steps_of(tmp_path, BASE)
+    other_seeds = steps_of(tmp_path, {**BASE, "seeds": [2, 3]})
+    made = ("pack", "fit", "sample", "gather")
+    assert kinds(here, *made) == kinds(other_seeds, *made)
+    assert not kinds(here, "trial") & kinds(other_seeds, "trial")
+
+
+def test_another_test_split_trains_nothing_anew(tmp_path: Path) -> None:
+    spec = loaded(tmp_path, BASE)
+    other = {**INFO.splits, "test": SplitInfo(digest="other", counts=(1, 1, 1, 1))}
+    infos = dict.fromkeys(sources(spec), replace(INFO, splits=other))
+    here, there = planned(spec).steps, make_plan([spec], infos, {}).steps
+    assert kinds(dict(here), "trial", "fit") == kinds(dict(there), "trial", "fit")
+    assert not kinds(dict(here), "evaluate") & kinds(dict(there), "evaluate")
+
+
+# Versions
+
+
+@pytest.mark.usefixtures("_forgotten")
+@pytest.mark.parametrize("kind", planning.VERSIONS)
+def test_the_version_of_a_kind_of_step_is_in_its_keys_and_in_those_after(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = steps_of(tmp_path, BASE)
+    monkeypatch.setitem(planning.VERSIONS, kind, planning.VERSIONS[kind] + 1)
+    for function in vars(planning).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+    after = steps_of(tmp_path, BASE)
+    assert not kinds(before, kind) & kinds(after, kind)
+    assert not kinds(before, "evaluate") & kinds(after, "evaluate") or kind == "sample"
+    assert not {*before} >= {*after}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "changed"),
+    [
+        ("generators", "vae", ("fit", "sample", "gather", "trial", "evaluate")),
+        ("classifiers", "small_cnn", ("trial", "evaluate")),
+        ("datasets", "digits", ("pack", "fit", "sample", "gather", "trial", "evaluate")),
+    ],
+)
+def test_the_version_of_a_file_is_in_the_keys_that_rest_on_it(
+    kind: str,
+    name: str,
+    changed: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = steps_of(tmp_path, BASE)
+    module = plugins.module(kind, name)
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    after = steps_of(tmp_path, BASE)
+    assert not kinds(before, *changed) & kinds(after, *changed)
+    rest = {step.kind for step in before.values()} - set(changed)
+    assert kinds(before, *rest) == kinds(after, *rest)
+
+
+# Data
+
+
+def write_png(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of twelve real PNG files."""
+    for index in range(24):
+        write_png(tmp_path / "real" / ("cat", "dog")[index % 2] / f"{index:02d}.png", index)
+    return tmp_path / "real"
+
+
+def folder_keys(root: Path, cache: Path) -> set[str]:
+    document = {
+        "question": "q",
+        "dataset": {"name": "image_folder", "root": str(root)},
+        "train": {"model": "small_cnn"},
+    }
+    spec = loaded(cache, document)
+    return set(make_plan([spec], identify(sources(spec), cache / "files.sqlite"), {}).steps)
+
+
+def test_equal_folders_have_equal_keys_wherever_they_are(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    assert folder_keys(folder, tmp_path) == folder_keys(tmp_path / "elsewhere", tmp_path)
+
+
+def rewrite(root: Path) -> None:
+    """Other bytes of the same length in place, with the old times put back."""
+    path = root / "cat" / "00.png"
+    old, data = path.stat(), bytearray(path.read_bytes())
+    data[-20] ^= 1
+    # The clock of files ticks slowly: only a later change can be told by its time.
+    while path.stat().st_ctime_ns == old.st_ctime_ns:
+        path.write_bytes(data)
+        os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert path.stat().st_mtime_ns == old.st_mtime_ns
+    assert path.stat().st_size == old.st_size
+
+
+def replace_file(root: Path) -> None:
+    """Another file moved over the old one, with its size and times."""
+    path = root / "cat" / "00.png"
+    old, data = path.stat(), bytearray(path.read_bytes())
+    data[-20] ^= 1
+    aside = root.parent / "aside"
+    aside.write_bytes(data)
+    os.utime(aside, ns=(old.st_atime_ns, old.st_mtime_ns))
+    aside.replace(path)
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "changed in place": rewrite,
+    "replaced": replace_file,
+    "added": lambda root: write_png(root / "cat" / "99.png", 99),
+    "added twice": lambda root: shutil.copy(root / "cat" / "00.png", root / "cat" / "99.png"),
+    "removed": lambda root: (root / "cat" / "00.png").unlink(),
+    "renamed": lambda root: (root / "cat" / "00.png").rename(root / "cat" / "zz.png"),
+    "moved to another class": lambda root: (root / "cat" / "00.png").rename(
+        root / "dog" / "00.png"
+    ),
+    "a class renamed": lambda root: (root / "cat").rename(root / "cow"),
+    "swapped": lambda root: _swap(root / "cat" / "00.png", root / "cat" / "02.png"),
+}
+
+
+def _swap(one: Path, other: Path) -> None:
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_images_are_noticed(change: str, folder: Path, tmp_path: Path) -> None:
+    before = folder_keys(folder, tmp_path)
+    assert folder_keys(folder, tmp_path) == before
+    CHANGES[change](folder)
+    assert folder_keys(folder, tmp_path) != before
+
+
+def test_what_is_no_image_is_in_no_key(folder: Path, tmp_path: Path) -> None:
+    before = folder_keys(folder, tmp_path)
+    (folder / "cat" / "notes.txt").write_text("a list of cats")
+    (folder / "README").write_text("cats and dogs")
+    (folder / "cat" / ".hidden.png").write_bytes(b"x")
+    os.utime(folder / "cat" / "00.png")
+    assert folder_keys(folder, tmp_path) == before
