@@ -222,7 +222,13 @@ def _carry_out(
             while steps := planned.to_run:
                 before = len(planned.done)
                 outcome = execute.execute(
-                    steps, ledger, found, setting, Both(shown, feed), options.reuse_workers
+                    steps,
+                    ledger,
+                    found,
+                    setting,
+                    Both(shown, feed),
+                    shown.note,
+                    options.reuse_workers,
                 )
                 planned = _again(planned, studies, store)
                 num_steps += len(planned.done) - before

@@ -171,6 +171,9 @@ def sync(
     from orchestrator.tracking import TrackingUnavailable
 
     chosen = _load(studies, overrides, smoke) if studies else api.stored_studies(store)
+    if not chosen:
+        print(f"{store} holds no study yet; start one with: augury run quickstart")
+        return
     try:
         done = api.sync(chosen, store, tracking_uri)
     except TrackingUnavailable as error:
@@ -240,10 +243,17 @@ def _load(studies: list[str], overrides: list[str] | None, smoke: bool) -> list[
     return loaded
 
 
+def _usage(error: Any) -> str:
+    """What is wrong with a command line, and where its help is."""
+    said = " ".join(error.format_message().split()).rstrip(".").replace("Input should", "it should")
+    context = getattr(error, "ctx", None)
+    return f"{said}; see `{context.command_path if context else 'augury'} --help`"
+
+
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="augury", standalone_mode=False)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = USER_ERROR
@@ -257,6 +267,6 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+        print(f"error: {_usage(error)}", file=sys.stderr)
         code = getattr(error, "exit_code", USER_ERROR)
     sys.exit(code if isinstance(code, int) else COMPLETE)

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from orchestrator.board import Board, Job, Watcher
 from orchestrator.cluster import Cluster, resources, tune_storage
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
-from orchestrator.steps import Setting, StepFailed, perform
+from orchestrator.steps import Setting, StepFailed, drop_weights, perform
 from tasks.specs import Key, Progress
 
 MAX_LOSSES = 5
@@ -50,18 +50,20 @@ def execute(
     cluster: Cluster,
     setting: Setting,
     watcher: Watcher,
+    say: Callable[[str], None],
     reuse_workers: bool = True,
 ) -> Outcome:
     """Run `steps`, each after what it needs; Ray is connected already.
 
     Args:
         steps: unfinished steps in an order that respects their needs.
+        say: prints one line for the user.
         reuse_workers: train one trial after another in the same process (on a machine without
             GPU); results are bit-equal either way.
     """
     extra = 0 if cluster.local else PENDING_ON_CLUSTER
     board = Board(steps, cluster.slots + extra, watcher)
-    with _drain_on_signal(board) as drained:
+    with _drain_on_signal(board, say) as drained:
         generation = threading.Thread(
             target=_generate,
             args=(board, cluster, setting, ledger),
@@ -77,7 +79,7 @@ def execute(
 
 
 @contextlib.contextmanager
-def _drain_on_signal(board: Board) -> Iterator[threading.Event]:
+def _drain_on_signal(board: Board, say: Callable[[str], None]) -> Iterator[threading.Event]:
     """First Ctrl-C: finish what runs, start nothing. Second, or SIGTERM: stop at once."""
     drained = threading.Event()
 
@@ -87,6 +89,7 @@ def _drain_on_signal(board: Board) -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         drained.set()
         board.drain()
+        say(f"finishing {board.num_running()} running steps; Ctrl-C again stops at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield drained
@@ -264,6 +267,8 @@ def _trial(config: dict[str, Any], jobs: Mapping[Key, Job], setting: Setting) ->
         except StepFailed:
             # It is on record; for Tune the trial has ended, and is not tried again.
             break
+    else:
+        drop_weights(config["trial"], setting)
     tune.report({"rows": rows})
 
 

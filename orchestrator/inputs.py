@@ -22,8 +22,10 @@ class FileCache:
     def __enter__(self) -> "FileCache":
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self._path, timeout=10)
+            # Each fact is written by itself, so that nobody waits while others look at their data.
+            self._database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS facts (path TEXT, what TEXT, stamp TEXT, value TEXT, "
                 "PRIMARY KEY (path, what)) WITHOUT ROWID"
@@ -35,8 +37,6 @@ class FileCache:
 
     def __exit__(self, *_: object) -> None:
         if self._database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.commit()
             self._database.close()
             self._database = None
 

@@ -38,8 +38,8 @@ class Ledger:
     """The store of a group of studies.
 
     A step writes under `<kind>/<key>/<attempt>/` and then, last and in one put, `done.json`, which
-    names the attempt. Two workers that do the same step at once do no harm: the last marker wins
-    and both attempts hold the same.
+    names the attempt. Two workers that do the same step at once do no harm: one marker stands, and
+    both attempts hold the same.
     """
 
     def __init__(self, uri: str) -> None:
@@ -143,19 +143,28 @@ class Ledger:
         return Attempt(kind=kind, key=key, name=name, folder=folder, scratch=scratch)
 
     def commit(self, attempt: Attempt, record: dict[str, Any]) -> None:
-        """Make an attempt count: upload its files where the store is remote, then the marker."""
+        """Make an attempt count: upload its files where the store is remote, then the marker.
+
+        Where another attempt was faster, its marker stands and this one is forgotten.
+        """
         inside = f"{attempt.kind}/{attempt.key}"
-        if self.local is None:
-            fs.copy_files(
-                str(attempt.folder),
-                f"{self._root}/{inside}/{attempt.name}",
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=self._fs,
-            )
-        else:
-            _sync_to_disk(attempt.folder)
         full = {**record, "kind": attempt.kind, "key": attempt.key, "attempt": attempt.name}
-        self._put(f"{inside}/{DONE}", _json_bytes(full))
+        try:
+            if self.local is None:
+                fs.copy_files(
+                    str(attempt.folder),
+                    f"{self._root}/{inside}/{attempt.name}",
+                    source_filesystem=fs.LocalFileSystem(),
+                    destination_filesystem=self._fs,
+                )
+            else:
+                _sync_to_disk(attempt.folder)
+            self._put(f"{inside}/{DONE}", _json_bytes(full), first=True)
+        except (FileExistsError, FileNotFoundError):
+            if self.record(attempt.kind, attempt.key) is None:
+                raise
+            self.discard(attempt)
+            return
         self._sweep(attempt)
 
     def _sweep(self, attempt: Attempt) -> None:
@@ -238,7 +247,8 @@ class Ledger:
         with contextlib.suppress(FileNotFoundError):
             self._fs.delete_dir(f"{self._root}/{name}")
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes, first: bool = False) -> None:
+        """Write a small file whole; on a disk `first` refuses, atomically, one that is there."""
         path = f"{self._root}/{name}"
         if self.local is None:
             with self._fs.open_output_stream(path) as stream:
@@ -252,7 +262,10 @@ class Ledger:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(target)
+        if first:
+            _move_to_new(aside, target)
+        else:
+            aside.replace(target)
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = f"{self._root}/{name}"
@@ -281,6 +294,20 @@ def _safe(uri: str) -> str:
 
 def _json_bytes(values: dict[str, Any]) -> bytes:
     return json.dumps(values, indent=1, sort_keys=True).encode()
+
+
+def _move_to_new(aside: Path, target: Path) -> None:
+    """Rename, but never over a file that is there: raises FileExistsError."""
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        aside.unlink()
+        raise
+    except OSError:
+        # A file system without hard links: the last one wins.
+        aside.replace(target)
+    else:
+        aside.unlink()
 
 
 def _sync_to_disk(folder: Path) -> None:

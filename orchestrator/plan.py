@@ -192,12 +192,13 @@ def make_plan(
     for spec in studies:
         winner: Any = None
         if spec.best_of is not None:
-            winner, waiting = _winner(spec, infos, scores)
+            winners, waiting = _winner(spec, infos, scores)
             awaited.update(dict.fromkeys(waiting))
-            if winner is None:
+            if not winners:
                 planned.append(_plan_study(spec, studies_.candidates(spec)[0], _Steps(infos)))
                 later.append(len(planned) - 1)
                 continue
+            (winner,) = winners
         planned.append(_plan_study(spec, winner, steps))
     known = {key for key, step in steps.found.items() if step.kind == "trial"}
     extra = 0
@@ -237,14 +238,14 @@ def _deferred(study: PlannedStudy) -> PlannedStudy:
 
 def _winner(
     spec: StudySpec, infos: Mapping[Plugin, DatasetInfo], scores: Mapping[Key, Scores]
-) -> tuple[Any, tuple[Key, ...]]:
-    """The winner's value, or None; and the trials that decide it."""
+) -> tuple[tuple[Any, ...], tuple[Key, ...]]:
+    """The winner's value (which may be None), or nothing; and the trials that decide it."""
     best_of = spec.best_of
     assert best_of is not None
     sibling = _plan_study(best_of.study, None, _Steps(infos))
     keys = tuple(trial.trial for cell in sibling.cells for trial in cell.trials)
     if any(key not in scores for key in keys):
-        return None, keys
+        return (), keys
     best: tuple[float, Any] | None = None
     for cell in sibling.cells:
         found = [scores[trial.trial].get(best_of.metric) for trial in cell.trials]
@@ -255,11 +256,11 @@ def _winner(
         # Strictly greater: ties go to the cell that stands first in the file.
         if best is None or mean > best[0]:
             best = (mean, dict(cell.coordinates)[best_of.path])
-    return (None if best is None else best[1]), keys
+    return (() if best is None else (best[1],)), keys
 
 
 def _plan_study(spec: StudySpec, winner: Any, steps: _Steps) -> PlannedStudy:
-    ground = studies_.base_subset(spec)
+    ground = studies_.base_subset(spec, winner)
     cells: list[PlannedCell] = []
     places: list[tuple[tuple[str, Any], ...]] = []
     at: dict[str, int] = {}
@@ -315,6 +316,8 @@ class _Real:
 
 def _real(dataset: Dataset, wanted: SubsetSettings, steps: _Steps) -> _Real:
     info = steps.infos[dataset.reader]
+    if not sum(info.splits["test"].counts):
+        raise InputError("dataset: no image is left to test on; give more images, or a test split")
     train_pack, test_pack = (_pack(dataset, info, split, steps) for split in ("train", "test"))
     validation, pool = _validation(info.splits["train"].counts, dataset.split.val_fraction)
     training = _subset(pool, wanted)

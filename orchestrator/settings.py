@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -130,18 +131,54 @@ class CellSettings:
 def explain(error: ValidationError, path: str, known: Iterable[str] = ()) -> InputError:
     """Turn the first complaint of pydantic into one line with the path in the file."""
     first = error.errors(include_url=False)[0]
-    parts = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
-    where = ".".join([path, *parts]) if path else ".".join(parts)
-    given = first.get("input")
-    if first["type"] == "unexpected_keyword_argument":
-        return InputError(f"{where}: unknown key {parts[-1]!r}; {nearest(parts[-1], known)}")
-    if first["type"] == "missing":
+    kind, given, more = first["type"], first.get("input"), first.get("ctx", {})
+    where = path
+    for part in first["loc"]:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}"
+    if kind == "unexpected_keyword_argument":
+        key = str(first["loc"][-1])
+        return InputError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return InputError(f"{where}: is missing")
-    what = first["msg"].removeprefix("Value error, ")
-    what = what[:1].lower() + what[1:]
-    if isinstance(given, dict):
-        return InputError(f"{where}: {what}")
-    return InputError(f"{where}: {what}, not {given!r}")
+    if kind == "value_error":
+        return InputError(f"{where}: {more['error']}")
+    if kind == "literal_error":
+        choices = [
+            choice.strip("'") for choice in more["expected"].replace(" or ", ", ").split(", ")
+        ]
+        return InputError(f"{where}: {shown(given)} is unknown; {nearest(str(given), choices)}")
+    if kind in WORDS:
+        return InputError(f"{where}: {WORDS[kind].format(**more)} was expected, not {shown(given)}")
+    what = first["msg"][:1].lower() + first["msg"][1:]
+    return InputError(f"{where}: {what}, not {shown(given)}")
+
+
+WORDS: Mapping[str, str] = {
+    "bool_type": "true or false",
+    "dataclass_type": "a mapping",
+    "float_type": "a number",
+    "greater_than": "a number greater than {gt:g}",
+    "greater_than_equal": "a number of at least {ge:g}",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "less_than": "a number less than {lt:g}",
+    "less_than_equal": "a number of at most {le:g}",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+"""What pydantic's types of error mean to someone who writes a study."""
+
+
+def shown(value: Any) -> str:
+    """A value as an error names it: as YAML has it, and in brief."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a mapping" + (f" of {', '.join(map(str, value))}" if 0 < len(value) < 6 else "")
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 @functools.lru_cache(maxsize=65536)
@@ -166,8 +203,21 @@ def validated(kind: type, values: Mapping[str, Any], path: str) -> Any:
     try:
         text = json.dumps(values, sort_keys=True, allow_nan=False)
     except ValueError as error:
-        raise InputError(f"{path}: holds a number that is not finite") from error
+        where, given = next(_not_finite(values, path))
+        raise InputError(f"{where}: a finite number was expected, not {given}") from error
     return _validated(kind, text, path)
+
+
+def _not_finite(value: Any, path: str) -> Iterator[tuple[str, float]]:
+    """Path and value of each number that JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{path}[{index}]")
 
 
 def field_names(kind: type) -> tuple[str, ...]:
@@ -180,14 +230,30 @@ def mapping(value: Any, path: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {"name": value}
     if not isinstance(value, dict):
-        raise InputError(f"{path}: a mapping or a name was expected, not {value!r}")
+        raise InputError(f"{path}: a name or a mapping was expected, not {shown(value)}")
     return value
 
 
-def _named(kind: str, values: Mapping[str, Any], path: str) -> str:
-    name = values.get("name")
+def section(value: Any, path: str) -> dict[str, Any]:
+    """A part of the study that has no short form; left empty, it says nothing."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a mapping was expected, not {shown(value)}")
+    return value
+
+
+def _name_in(values: Mapping[str, Any], path: str, hint: str) -> str:
+    if "name" not in values:
+        raise InputError(f"{path}.name: is missing; {hint}")
+    name = values["name"]
     if not isinstance(name, str):
-        raise InputError(f"{path}.name: is missing; {nearest('', plugins.names(kind))}")
+        raise InputError(f"{path}.name: a name was expected, not {shown(name)}; {hint}")
+    return name
+
+
+def _named(kind: str, values: Mapping[str, Any], path: str) -> str:
+    name = _name_in(values, path, nearest("", plugins.names(kind)))
     if name not in plugins.names(kind):
         raise InputError(
             f"{path}.name: unknown {kind.removesuffix('s')} {name!r}; "
@@ -227,20 +293,17 @@ SET_SOURCES = ("generator", "folder")
 
 def parse_set(value: Any, path: str) -> GeneratedSet | FolderSet:
     """`{generator: {...}, multiplier: 1, seed: 0}` or `{folder: data/synthetic}`."""
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a mapping was expected, not {value!r}")
+    value = section(value, path)
     sources = [key for key in SET_SOURCES if key in value]
     if len(sources) != 1:
         found = " and ".join(sources) or "none"
-        raise InputError(f"{path}: needs one of {', '.join(SET_SOURCES)}, has {found}")
+        raise InputError(f"{path}: needs one of {' and '.join(SET_SOURCES)}, has {found}")
     rest = {key: item for key, item in value.items() if key not in SET_SOURCES}
     if sources == ["folder"]:
         return _folder_set(value["folder"], rest, path)
     generator = dict(mapping(value["generator"], f"{path}.generator"))
     name = _named("generators", generator, f"{path}.generator")
-    sampling = generator.pop("sampling", {})
-    if not isinstance(sampling, dict):
-        raise InputError(f"{path}.generator.sampling: a mapping was expected, not {sampling!r}")
+    sampling = section(generator.pop("sampling", None), f"{path}.generator.sampling")
     unknown = set(rest) - set(field_names(SetSettings))
     if unknown:
         key = min(unknown)
@@ -265,7 +328,9 @@ def _folder_set(folder: Any, rest: Mapping[str, Any], path: str) -> FolderSet:
     if set(rest) - allowed:
         key = min(set(rest) - allowed)
         raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, ['folder', *allowed])}")
-    config = validated(config_type, {"root": folder, **rest}, f"{path}.folder")
+    if not isinstance(folder, str):
+        raise InputError(f"{path}.folder: the path of a folder was expected, not {shown(folder)}")
+    config = validated(config_type, {"root": folder, **rest}, path)
     return FolderSet(reader=plugins.plugin("datasets", "image_folder", config))
 
 
@@ -276,22 +341,41 @@ def parse_model(value: Any, pretrained: bool, path: str = "train.model") -> Plug
         pretrained: `train.pretrained`, for models that have weights to start from.
     """
     values = dict(mapping(value, path))
-    name = values.get("name")
-    if not isinstance(name, str):
-        raise InputError(f"{path}.name: is missing; a timm name or {', '.join(_own_models())}")
+    name = _name_in(values, path, _any_model())
     if name in _own_models():
         return _config("classifiers", name, values, path, None)
     if name == "timm":
         name = values.pop("architecture", "resnet50")
+        if not isinstance(name, str):
+            raise InputError(f"{path}.architecture: a timm name was expected, not {shown(name)}")
+    elif "architecture" in values:
+        raise InputError(f"{path}.architecture: {name!r} names it already: keep one of the two")
     try:
         entry = _timm_catalog.resolve(name)
     except InputError as error:
-        raise InputError(f"{path}: unknown model {name!r}; {error}") from error
+        raise InputError(
+            f"{path}: unknown model {name!r}; {_nearest_model(name, error)}"
+        ) from error
     own = {"pretrained": pretrained, **values, "name": "timm", "architecture": entry.name}
     model = _config("classifiers", "timm", own, path, None)
     if model.config.pretrained and not entry.has_weights:
         raise InputError(f"{path}: {entry.name} has no published weights: say pretrained: false")
     return model
+
+
+def _nearest_model(name: str, error: InputError) -> str:
+    architecture, dot, _ = name.partition(".")
+    timm = {*_timm_catalog.names(), *_timm_catalog.ALIASES}
+    if dot and architecture in timm:
+        return str(error)
+    hint = nearest(architecture, {*timm, *_own_models()})
+    if hint.startswith("did you mean"):
+        return hint
+    return _any_model()
+
+
+def _any_model() -> str:
+    return f"say {' or '.join(_own_models())}, or a timm name such as resnet50"
 
 
 def _own_models() -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from tasks.specs import (
     EvaluateSpec,
     FitSpec,
     GatherSpec,
+    Key,
     PackSpec,
     Progress,
     SampleSpec,
@@ -65,7 +66,8 @@ def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
     ledger = Ledger(setting.store)
     if ledger.record(step.kind, step.key) is not None:
         return
-    _calm()
+    if step.kind not in ("pack", "gather"):
+        _calm()
     attempt = ledger.begin(step.kind, step.key)
     started = time.time()
     try:
@@ -96,9 +98,6 @@ def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
         ledger.discard(attempt)
         raise
     ledger.commit(attempt, _record(step, attempt, setting, device, started))
-    if step.kind == "evaluate":
-        assert isinstance(step.spec, EvaluateSpec)
-        _drop_weights(ledger, step.spec, setting.keep_weights)
 
 
 def _work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
@@ -181,10 +180,11 @@ def _record(
     }
 
 
-def _drop_weights(ledger: Ledger, spec: EvaluateSpec, keep: str) -> None:
-    dropped = {"all": (), "selected": ("last",), "none": ("last", "selected")}[keep]
-    for name in dropped:
-        ledger.remove_file("trial", spec.trial, f"{name}.safetensors")
+def drop_weights(trial: Key, setting: Setting) -> None:
+    """Delete the weights of a trial that need not be kept, once it is evaluated."""
+    dropped = {"all": (), "selected": ("last",), "none": ("last", "selected")}
+    for name in dropped[setting.keep_weights]:
+        Ledger(setting.store).remove_file("trial", trial, f"{name}.safetensors")
 
 
 class FileCheckpoints:
@@ -198,8 +198,6 @@ class FileCheckpoints:
 
     def load(self) -> dict[str, Any] | None:
         """The last state, if there is one that can be read; nothing in it is executed."""
-        import pickle
-
         import torch
 
         path = self._attempt.scratch / self.NAME
@@ -208,8 +206,8 @@ class FileCheckpoints:
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-            # A half-written state of an earlier version is worth no more than none.
+        except Exception:
+            # Damaged bytes fail in every way there is, and such a state is worth no more than none.
             path.unlink(missing_ok=True)
             return None
         return state

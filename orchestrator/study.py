@@ -1,5 +1,6 @@
 """A YAML file becomes a StudySpec: merged, expanded and checked before anything runs."""
 
+import contextlib
 import copy
 import functools
 import importlib.resources
@@ -17,7 +18,8 @@ from orchestrator.settings import (
     SubsetSettings,
     TrainSettings,
     field_names,
-    mapping,
+    section,
+    shown,
     validated,
 )
 from tasks import plugins
@@ -111,21 +113,27 @@ def _load(name: str, overrides: tuple[str, ...], smoke: bool, above: tuple[Path,
     try:
         document = yaml12.parse(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):
-            raise InputError("a study is a mapping; see `augury schema`")
+            raise InputError(f"a study is a mapping, not {shown(document)}; see `augury schema`")
         document = _merged(document, overrides, smoke)
         return _study(path, name, document, overrides, smoke, (*above, path))
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 text ({error.reason})") from error
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 
 
 def _find(name: str) -> Path:
     path = Path(name)
-    if path.is_file():
-        return path.resolve()
+    with contextlib.suppress(OSError):  # a name too long to be one
+        if path.is_file():
+            return path.resolve()
     if name in bundled():
         return bundled()[name].resolve()
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            raise InputError(f"{name}: is a folder; name a study file in it")
     hint = nearest(name, bundled())
     raise InputError(f"{name}: there is no such file, and no bundled study of that name; {hint}")
 
@@ -136,12 +144,16 @@ def _merged(document: dict[str, Any], overrides: tuple[str, ...], smoke: bool) -
     if smoke:
         if small is None:
             raise InputError("smoke: this study has no smoke section to shrink it by")
-        document = merge(document, mapping(small, "smoke"))
+        document = merge(document, section(small, "smoke"))
     for text in overrides:
-        path, sign, value = text.partition("=")
-        if not sign or not path:
+        path, sign, value = (part.strip() for part in text.partition("="))
+        if not sign or not all(path.split(".")):
             raise InputError(f"--set {text!r}: write path=value, such as train.epochs=10")
-        _override(document, path.strip(), yaml12.parse(value))
+        try:
+            _override(document, path, yaml12.parse(value))
+        except InputError as error:
+            where = "" if str(error).startswith("--set") else f"--set {text!r}: "
+            raise InputError(f"{where}{error}") from error
     return document
 
 
@@ -150,6 +162,8 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
+        if isinstance(value, dict) and isinstance(old, str):
+            old = {"name": old}
         if isinstance(value, dict) and isinstance(old, dict) and not _replaces(old, value):
             out[key] = merge(old, value)
         else:
@@ -159,13 +173,15 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _replaces(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     sources = [key for key in settings.SET_SOURCES if key in new]
+    if "best_of" in old or "best_of" in new:
+        return True
     return ("name" in new and old.get("name") != new["name"]) or any(
         key not in old and any(other in old for other in settings.SET_SOURCES) for key in sources
     )
 
 
 def _override(document: dict[str, Any], path: str, value: Any) -> None:
-    axes = document.get("axes") or {}
+    axes = section(document.get("axes"), "axes")
     if path.startswith("axes."):
         document["axes"] = {**axes, path.removeprefix("axes."): value}
         return
@@ -181,9 +197,11 @@ def _set_path(document: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted path in place; mappings along it are copied, short forms expanded."""
     *parents, last = path.split(".")
     here = document
-    for part in parents:
+    for depth, part in enumerate(parents, 1):
         inner = here.get(part)
-        here[part] = {"name": inner} if isinstance(inner, str) else dict(inner or {})
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        here[part] = dict(section(inner, ".".join(parents[:depth])))
         here = here[part]
     here[last] = value
 
@@ -199,8 +217,10 @@ def _study(
     for key in document:
         if key not in STUDY_KEYS:
             raise InputError(f"{key}: unknown key {key!r}; {nearest(key, STUDY_KEYS)}")
-    question = document.get("question")
-    if not isinstance(question, str) or not question.strip():
+    question = document.get("question") or ""
+    if not isinstance(question, str):
+        raise InputError(f"question: a sentence was expected, not {shown(question)}")
+    if not question.strip():
         raise InputError("question: is missing; say in one sentence what the study asks")
     axes, arms = _axes(document), _arms(document)
     best_of = _best_of(path, document, overrides, smoke, above)
@@ -227,16 +247,14 @@ def _study(
 
 
 def _axes(document: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    axes = document.get("axes") or {}
-    if not isinstance(axes, dict):
-        raise InputError(f"axes: a mapping from paths to lists was expected, not {axes!r}")
+    axes = section(document.get("axes"), "axes")
     for path, values in axes.items():
         if path.split(".")[0] not in CELL_KEYS:
             close = nearest(path.split(".")[0], CELL_KEYS)
             raise InputError(f"axes.{path}: unknown path {path!r}; {close}")
         if not isinstance(values, list) or not values:
             raise InputError(
-                f"axes.{path}: a list with at least one value was expected, not {values!r}"
+                f"axes.{path}: a list with at least one value was expected, not {shown(values)}"
             )
         if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
             raise InputError(f"axes.{path}: a value stands twice in {values!r}")
@@ -249,25 +267,26 @@ def _axes(document: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
 
 
 def _arms(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    arms = document.get("arms") or {}
-    if not isinstance(arms, dict):
-        raise InputError(f"arms: a mapping from names to settings was expected, not {arms!r}")
+    arms: dict[str, Mapping[str, Any]] = {
+        name: section(values, f"arms.{name}")
+        for name, values in section(document.get("arms"), "arms").items()
+    }
     for name, values in arms.items():
-        if not isinstance(values, dict):
-            raise InputError(f"arms.{name}: a mapping was expected, not {values!r}")
         for key in values:
             if key not in CELL_KEYS:
                 raise InputError(
                     f"arms.{name}.{key}: unknown key {key!r}; {nearest(key, CELL_KEYS)}"
                 )
-    return dict(arms)
+    return arms
 
 
 def _seeds(document: Mapping[str, Any]) -> tuple[int, ...]:
     seeds = document.get("seeds", [0, 1, 2])
     whole = isinstance(seeds, list) and all(type(s) is int and 0 <= s < 2**32 for s in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds: different whole numbers from 0 on were expected, not {seeds!r}")
+        raise InputError(
+            f"seeds: a list of different whole numbers from 0 on was expected, not {shown(seeds)}"
+        )
     return tuple(seeds)
 
 
@@ -280,31 +299,35 @@ def _baseline(
     if compare is None:
         return {}
     if not isinstance(compare, dict) or set(compare) != {"baseline"}:
-        raise InputError(f"compare: {{baseline: {{axis: value}}}} was expected, not {compare!r}")
+        raise InputError(
+            f"compare: {{baseline: {{axis: value}}}} was expected, not {shown(compare)}"
+        )
     baseline = compare["baseline"]
-    if not isinstance(baseline, dict) or not baseline:
-        raise InputError(f"compare.baseline: a mapping was expected, not {baseline!r}")
+    if not section(baseline, "compare.baseline"):
+        raise InputError("compare.baseline: is empty; say {axis: value}")
+    found = {}
     for path, value in baseline.items():
         choices = tuple(arms) if path == "arm" and arms else axes.get(path)
         if choices is None:
-            raise InputError(f"compare.baseline.{path}: is no axis; {nearest(path, axes)}")
+            known = (*axes, *(("arm",) if arms else ()))
+            raise InputError(f"compare.baseline.{path}: is no axis; {nearest(path, known)}")
         if value not in choices:
             raise InputError(
                 f"compare.baseline.{path}: {value!r} is not on the axis; it holds {list(choices)!r}"
             )
-    return dict(baseline)
+        # As the axis spells it: `1.0` may stand for `1`, and keys may come in another order.
+        found[path] = choices[choices.index(value)]
+    return found
 
 
 def _metrics(document: Mapping[str, Any]) -> tuple[str, ...]:
-    report = document.get("report") or {}
-    if not isinstance(report, dict):
-        raise InputError(f"report: a mapping was expected, not {report!r}")
+    report = section(document.get("report"), "report")
     for key in report:
         if key != "metrics":
             raise InputError(f"report.{key}: unknown key {key!r}; did you mean 'metrics'?")
     metrics = report.get("metrics", ["top1"])
     if not isinstance(metrics, list) or not metrics:
-        raise InputError(f"report.metrics: a list of names was expected, not {metrics!r}")
+        raise InputError(f"report.metrics: a list of names was expected, not {shown(metrics)}")
     for name in metrics:
         if name not in plugins.names("metrics"):
             known = plugins.names("metrics")
@@ -317,7 +340,9 @@ def _metrics(document: Mapping[str, Any]) -> tuple[str, ...]:
 def _keep(document: Mapping[str, Any]) -> str:
     keep = document.get("keep_weights", "selected")
     if keep not in KEEP_WEIGHTS:
-        raise InputError(f"keep_weights: {keep!r} is unknown; {nearest(str(keep), KEEP_WEIGHTS)}")
+        raise InputError(
+            f"keep_weights: {shown(keep)} is unknown; {nearest(str(keep), KEEP_WEIGHTS)}"
+        )
     return str(keep)
 
 
@@ -328,6 +353,9 @@ def _find_best_of(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         else:
             for key, inner in value.items():
                 yield from _find_best_of(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _find_best_of(inner, path)
 
 
 def _best_of(
@@ -337,13 +365,23 @@ def _best_of(
     smoke: bool,
     above: tuple[Path, ...],
 ) -> BestOf | None:
+    for kind in ("arms", "axes"):
+        for inside, _ in _find_best_of(document.get(kind) or {}, kind):
+            raise InputError(f"{inside}: best_of stands in the study itself, not in {kind}")
     found = list(_find_best_of({key: document[key] for key in CELL_KEYS if key in document}))
     if not found:
         return None
     if len(found) > 1:
         raise InputError(f"{found[1][0]}: a study takes one setting with best_of, not several")
     where, values = found[0]
-    if not isinstance(values, dict) or "study" not in values or set(values) - {"study", "metric"}:
+    for axis in document.get("axes") or {}:
+        if f"{axis}.".startswith(f"{where}.") or where.startswith(f"{axis}."):
+            raise InputError(f"axes.{axis}: best_of decides {where} already: keep one of the two")
+    if (
+        not isinstance(values, dict)
+        or not isinstance(values.get("study"), str)
+        or set(values) - {"study", "metric"}
+    ):
         raise InputError(f"{where}.best_of: {{study: NAME, metric: val_top1}} was expected")
     if values.get("metric", "val_top1") != "val_top1":
         raise InputError(
@@ -351,9 +389,11 @@ def _best_of(
             f"val_top1, on validation images alone"
         )
     beside = path.parent / f"{values['study']}.yaml"
-    sibling = _load(
-        str(beside) if beside.is_file() else str(values["study"]), overrides, smoke, above
-    )
+    try:
+        name = str(beside) if beside.is_file() else values["study"]
+        sibling = _load(name, overrides, smoke, above)
+    except InputError as error:
+        raise InputError(f"{where}.best_of.study: {error}") from error
     if where not in sibling.axes:
         raise InputError(
             f"{where}.best_of: study {sibling.name!r} has no axis {where!r}; "
@@ -368,12 +408,18 @@ def candidates(spec: StudySpec) -> tuple[Any, ...]:
     return spec.best_of.study.axes[spec.best_of.path]
 
 
-@functools.lru_cache(maxsize=256)
-def _cells(spec: StudySpec, winner: str) -> tuple[Cell, ...]:
+def _base(spec: StudySpec, winner: Any) -> dict[str, Any]:
+    """The cell settings before arms and axes, with the winner's value in its place."""
     base = dict(spec.base)
     if spec.best_of is not None:
         base = copy.deepcopy(base)
-        _set_path(base, spec.best_of.path, yaml12.parse(winner))
+        _set_path(base, spec.best_of.path, winner)
+    return base
+
+
+@functools.lru_cache(maxsize=256)
+def _cells(spec: StudySpec, winner: str) -> tuple[Cell, ...]:
+    base = _base(spec, yaml12.parse(winner))
     found = []
     arms = spec.arms or {"": {}}
     for name, arm in arms.items():
@@ -386,8 +432,24 @@ def _cells(spec: StudySpec, winner: str) -> tuple[Cell, ...]:
                 *((("arm", name),) if spec.arms else ()),
                 *zip(spec.axes, values, strict=True),
             )
-            found.append(Cell(coordinates=coordinates, settings=parse_cell(document)))
+            try:
+                found.append(Cell(coordinates=coordinates, settings=parse_cell(document)))
+            except InputError as error:
+                raise _in_cell(error, coordinates, base) from error
     return tuple(found)
+
+
+def _in_cell(
+    error: InputError, coordinates: Sequence[tuple[str, Any]], base: Mapping[str, Any]
+) -> InputError:
+    """Name the cell, unless the study without axes and arms is wrong in the same way."""
+    try:
+        parse_cell(base)
+    except InputError as plain:
+        if str(plain) == str(error):
+            return error
+    cell = ", ".join(f"{path}={shown(value)}" for path, value in coordinates)
+    return InputError(f"{error} (in the cell {cell})")
 
 
 def cells(spec: StudySpec, winner: Any = None) -> tuple[Cell, ...]:
@@ -399,9 +461,14 @@ def cells(spec: StudySpec, winner: Any = None) -> tuple[Cell, ...]:
     return _cells(spec, json.dumps(winner, sort_keys=True))
 
 
-def base_subset(spec: StudySpec) -> SubsetSettings:
+def base_subset(spec: StudySpec, winner: Any = None) -> SubsetSettings:
     """The subset written in the study itself, which axes and arms do not move."""
-    found: SubsetSettings = validated(SubsetSettings, spec.base.get("subset") or {}, "subset")
+    return _subset(_base(spec, winner))
+
+
+def _subset(document: Mapping[str, Any]) -> SubsetSettings:
+    written = section(document.get("subset"), "subset")
+    found: SubsetSettings = validated(SubsetSettings, written, "subset")
     return found
 
 
@@ -409,7 +476,7 @@ def parse_cell(document: Mapping[str, Any]) -> CellSettings:
     """Check the settings of one cell; inert ones are put back to nothing."""
     if "dataset" not in document:
         raise InputError(f"dataset: is missing; {nearest('', plugins.names('datasets'))}")
-    train = mapping(document.get("train"), "train")
+    train = section(document.get("train"), "train")
     if "model" not in train:
         raise InputError("train.model: is missing; small_cnn or a timm name such as resnet50")
     known = ("model", *field_names(TrainSettings))
@@ -421,7 +488,7 @@ def parse_cell(document: Mapping[str, Any]) -> CellSettings:
     settled: TrainSettings = validated(TrainSettings, recipe, "train")
     return CellSettings(
         dataset=settings.parse_dataset(document["dataset"]),
-        subset=validated(SubsetSettings, document.get("subset") or {}, "subset"),
+        subset=_subset(document),
         variant=variant,
         sets=sets,
         train=settled,
@@ -430,23 +497,21 @@ def parse_cell(document: Mapping[str, Any]) -> CellSettings:
 
 
 def _sets(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], Any]:
-    synthetic = document.get("synthetic") or {}
-    if not isinstance(synthetic, dict):
-        raise InputError(f"synthetic: a mapping from names to sets was expected, not {synthetic!r}")
+    synthetic = section(document.get("synthetic"), "synthetic")
     parsed = {
         name: settings.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()
     }
     variant = document.get("variant", "mixed" if parsed else "real")
     if variant not in VARIANTS:
-        raise InputError(f"variant: {variant!r} is unknown; {nearest(str(variant), VARIANTS)}")
+        raise InputError(f"variant: {shown(variant)} is unknown; {nearest(str(variant), VARIANTS)}")
     chosen = document.get("sets")
     if isinstance(chosen, str):
         chosen = [chosen]
     if chosen is not None:
         if not isinstance(chosen, list) or not chosen:
-            raise InputError(f"sets: a list of set names was expected, not {chosen!r}")
+            raise InputError(f"sets: a list of set names was expected, not {shown(chosen)}")
         for name in chosen:
-            if name not in parsed:
+            if not isinstance(name, str) or name not in parsed:
                 raise InputError(f"sets: unknown set {name!r}; {nearest(str(name), parsed)}")
     if variant == "real":
         return (), variant

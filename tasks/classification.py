@@ -97,15 +97,25 @@ def load_weights(path: Path) -> tuple[Classifier, tuple[str, ...]]:
         raise InputError(f"{path.name}: not a readable safetensors file ({error})") from error
     if text is None:
         raise InputError(f"{path.name}: says nothing of its model; only Augury's weights will do")
-    values = json.loads(text)
-    config = plugins.adapter("classifiers", values["name"]).validate_json(
-        json.dumps(values["settings"])
-    )
-    model = plugins.plugin("classifiers", values["name"], config)
-    info = ClassifierInfo(**values["info"])
-    classifier: Classifier = plugins.build("classifiers", model, info, load_pretrained=False)
+    try:
+        model, info, classes = _read_note(text)
+        classifier: Classifier = plugins.build("classifiers", model, info, load_pretrained=False)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        reason = type(error).__name__
+        raise InputError(f"{path.name}: its note cannot be read ({reason})") from error
     try:
         load_model(classifier.network, str(path))
     except (RuntimeError, SafetensorError) as error:
-        raise InputError(f"{path.name}: does not fit {values['name']} ({error})") from error
-    return classifier, tuple(values["classes"])
+        raise InputError(f"{path.name}: does not fit {model.name} ({error})") from error
+    return classifier, classes
+
+
+def _read_note(text: str) -> tuple[Plugin, ClassifierInfo, tuple[str, ...]]:
+    """Model, what it is built for, and classes, of a note that anybody may have written."""
+    values = json.loads(text)
+    name = values["name"]
+    config = plugins.adapter("classifiers", name).validate_json(json.dumps(values["settings"]))
+    model = plugins.plugin("classifiers", name, config)
+    return model, ClassifierInfo(**values["info"]), tuple(values["classes"])

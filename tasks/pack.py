@@ -24,7 +24,9 @@ def pack(spec: PackSpec, out: Path, total: int) -> Work:
     yield from write_pack(out, lambda: reader.read(spec.split), spec.classes, spec.size, total)
     written = Pack(out)
     rows = zip(written.labels.tolist(), written.sources, written.hashes, strict=True)
-    digest = split_digest((spec.classes[label], source, sha) for label, source, sha in rows)
+    # A class that was not there before has no name here; it shows in the digest.
+    names = dict(enumerate(spec.classes))
+    digest = split_digest((names.get(label, ""), source, sha) for label, source, sha in rows)
     if digest != spec.digest:
         raise InputError(
             f"{spec.reader.name}: the {spec.split} images changed while the study ran: run it again"

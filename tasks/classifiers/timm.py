@@ -30,12 +30,17 @@ def build(config: Config, info: ClassifierInfo, load_pretrained: bool = True) ->
     The input size and the normalisation are the model's own unless the study gives a size; grey
     images are repeated over three channels, which the published normalisation speaks of.
 
-    Raises InputError where pre-trained weights cannot be had.
+    Raises InputError where pre-trained weights cannot be had, or the installed timm does not know
+    the architecture.
     """
     import timm
 
-    default = timm.get_pretrained_cfg(config.architecture)
-    assert default is not None, config.architecture
+    try:
+        default = timm.get_pretrained_cfg(config.architecture)
+    except RuntimeError:  # an unknown tag; of an unknown architecture it says None
+        default = None
+    if default is None:
+        raise InputError(f"timm {timm.__version__} has no model {config.architecture!r}")
     side = info.input_size or default.input_size[1]
     # Networks with a fixed grid of patches must be told their size; the others take any.
     fixed = default.fixed_input_size and side != default.input_size[1]

@@ -38,10 +38,12 @@ def _eight_bits(image: "PILImage") -> Pixels:
 
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
+        # Wider modes do not say how many bits they hold, so their values must.
+        wide = image.mode.startswith("I;16") or values.max(initial=0) > 255
+        scale = 255 / 65535 if wide else 1.0
         return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)[..., None]
     if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        grey = image.mode in ("LA", "La")
+        grey = image.mode in ("1", "L", "LA", "La")
         solid = image.convert("RGBA")
         white = Image.new("RGBA", solid.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, solid).convert("L" if grey else "RGB")

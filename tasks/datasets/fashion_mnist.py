@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +124,7 @@ def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"fashion_mnist: {str(path)!r} is damaged ({error}): fetch it again"
         ) from error

@@ -155,7 +155,9 @@ def _files(root: Path, classes: tuple[str, ...]) -> Iterator[tuple[int, Path]]:
         files = sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+            if path.suffix.lower() in SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and path.is_file()
         )
         if not files:
             raise InputError(
