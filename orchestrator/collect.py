@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.ledger import Ledger
@@ -12,6 +12,7 @@ from orchestrator.plan import Plan, PlannedCell, PlannedStudy, PlannedTrial, Ste
 from orchestrator.report.results import CellResult, CostLine, SetSample, StudyResult, TrialResult
 from orchestrator.settings import FolderSet
 from orchestrator.steps import fetch_pack
+from orchestrator.study import label_of
 from tasks import plugins
 from tasks.packs import Pack, select, select_first
 from tasks.predictions import StoredPredictions, load_predictions
@@ -20,8 +21,6 @@ from tasks.specs import FitSpec, GatherSpec, Key, SampleSpec, TrialSpec, canonic
 SHEET_IMAGES = 8
 """Of each class on a sample sheet."""
 SHEET_CLASSES = 12
-BARE_AXES = ("variant", "arm", "sets", "train.model", "synthetic", "dataset")
-"""Axes whose value speaks for itself in a label."""
 
 
 def collect(
@@ -62,22 +61,6 @@ def collect(
         commit=_only({str(r.get("commit", "")) for r in records.values()}),
         notes=tuple(_notes(study, plan, finished)),
     )
-
-
-def label_of(coordinates: Iterable[tuple[str, Any]]) -> str:
-    """A short name for a cell, such as `mixed, fraction=0.25`."""
-    parts = []
-    for path, value in coordinates:
-        if value is None:
-            continue
-        shown = value
-        if isinstance(value, dict):
-            shown = value.get("name", json.dumps(value, sort_keys=True))
-        elif isinstance(value, list):
-            shown = " + ".join(str(item) for item in value)
-        bare = path in BARE_AXES
-        parts.append(str(shown) if bare else f"{path.rpartition('.')[2]}={shown}")
-    return ", ".join(parts) or "all"
 
 
 def _used(study: PlannedStudy, plan: Plan) -> list[Step]:

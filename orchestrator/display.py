@@ -25,6 +25,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def name_of(step: Step) -> str:
+    """What a step is called among others that run."""
+    return f"{step.title} ({step.note or step.key[:8]})"
+
+
 class Display(Watcher, Protocol):
     """A watcher that can also print a line, and is closed at the end."""
 
@@ -57,7 +62,7 @@ class Silent:
         """Not shown."""
 
     def failed(self, step: Step, message: str) -> None:
-        self.note(f"{step.title} {step.key[:8]} failed: {message}")
+        self.note(f"{name_of(step)} failed: {message}")
 
     def lost(self, step: Step, message: str) -> None:
         """Not shown: it is run again."""
@@ -139,25 +144,25 @@ class PlainDisplay:
     def started(self, step: Step) -> None:
         self._tally.clock.started(step)
         if step.kind in ("fit", "trial"):
-            self._say(f"{step.title} {step.key[:8]} started")
+            self._say(f"{name_of(step)} started")
 
     def progressed(self, step: Step, progress: Progress) -> None:
         self._tally.clock.progressed(step, progress)
         if time.monotonic() - self._last >= PLAIN_EVERY_S:
-            self._say(f"{step.title} {step.key[:8]} {progress.done}/{progress.total}")
+            self._say(f"{name_of(step)} {progress.done}/{progress.total}")
 
     def finished(self, step: Step) -> None:
         self._tally.finish(step)
-        self._say(f"{step.title} {step.key[:8]} done")
+        self._say(f"{name_of(step)} done")
 
     def failed(self, step: Step, message: str) -> None:
         self._tally.failed += 1
         self._tally.clock.failed(step)
-        self._say(f"{step.title} {step.key[:8]} FAILED: {message}")
+        self._say(f"{name_of(step)} FAILED: {message}")
 
     def lost(self, step: Step, message: str) -> None:
         self._tally.clock.lost(step)
-        self._say(f"{step.title} {step.key[:8]} was lost ({message})")
+        self._say(f"{name_of(step)} was lost ({message})")
 
     def note(self, message: str) -> None:
         print(message, file=self._out, flush=True)
@@ -198,8 +203,7 @@ class BarDisplay:
     def started(self, step: Step) -> None:
         self._tally.clock.started(step)
         if step.key not in self._rows:
-            name = f"{step.title} {step.key[:8]}"
-            self._rows[step.key] = self._bars.add_task(name, total=1.0, note="")
+            self._rows[step.key] = self._bars.add_task(name_of(step), total=1.0, note="")
         self._refresh()
 
     def progressed(self, step: Step, progress: Progress) -> None:
@@ -221,12 +225,12 @@ class BarDisplay:
     def failed(self, step: Step, message: str) -> None:
         self._tally.failed += 1
         self._tally.clock.failed(step)
-        self.note(f"{step.title} {step.key[:8]} failed: {message}")
+        self.note(f"{name_of(step)} failed: {message}")
         self._remove(step)
 
     def lost(self, step: Step, message: str) -> None:
         self._tally.clock.lost(step)
-        self.note(f"{step.title} {step.key[:8]} was lost ({message})")
+        self.note(f"{name_of(step)} was lost ({message})")
         self._remove(step)
 
     def note(self, message: str) -> None:

@@ -58,8 +58,11 @@ class Step:
     spec: Spec
     needs: tuple[Key, ...]
     title: str
+    """Equal for steps of the same sort, whose times can be compared."""
     size: int
     """Images, optimizer steps or predictions: what its time grows with."""
+    note: str = ""
+    """Which of them this is: the cell and the seed of a trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +145,24 @@ class _Steps:
     found: dict[Key, Step] = field(default_factory=dict)
 
     def add(
-        self, spec: Spec, needs: tuple[Key, ...], title: str, size: int, key: Key | None = None
+        self,
+        spec: Spec,
+        needs: tuple[Key, ...],
+        title: str,
+        size: int,
+        key: Key | None = None,
+        note: str = "",
     ) -> Key:
         key = key or content_key(spec.KIND, VERSIONS[spec.KIND], spec)
         if key not in self.found:
             self.found[key] = Step(
-                kind=spec.KIND, key=key, spec=spec, needs=needs, title=title, size=size
+                kind=spec.KIND,
+                key=key,
+                spec=spec,
+                needs=needs,
+                title=title,
+                note=note,
+                size=size,
             )
         return key
 
@@ -422,11 +437,13 @@ def _plan_cell(
             "num_classes": full.num_classes,
         },
     )
+    coordinates = _shown(cell.coordinates, chosen.variant)
+    label = studies_.label_of(coordinates)
     trials = tuple(
-        _plan_trial(full, cell_key, seed, real, tuple(packs), steps) for seed in spec.seeds
+        _plan_trial(full, cell_key, (label, seed), real, tuple(packs), steps) for seed in spec.seeds
     )
     planned = PlannedCell(
-        coordinates=_shown(cell.coordinates, chosen.variant),
+        coordinates=coordinates,
         settings=chosen,
         trials=trials,
         steps=recipe.steps,
@@ -449,8 +466,14 @@ def _shown(coordinates: tuple[tuple[str, Any], ...], variant: str) -> tuple[tupl
 
 
 def _plan_trial(
-    cell: CellSpec, cell_key: Key, seed: int, real: _Real, packs: tuple[Key, ...], steps: _Steps
+    cell: CellSpec,
+    cell_key: Key,
+    place: tuple[str, int],
+    real: _Real,
+    packs: tuple[Key, ...],
+    steps: _Steps,
 ) -> PlannedTrial:
+    label, seed = place
     settings = {"cell": cell_key, "seed": seed}
     trial = steps.add(
         TrialSpec(cell=cell, seed=seed),
@@ -458,12 +481,15 @@ def _plan_trial(
         f"train {model_label(cell.model)}",
         cell.recipe.steps,
         content_key("trial", VERSIONS["trial"], settings),
+        f"{label}, seed {seed}",
     )
     evaluate = steps.add(
         EvaluateSpec(trial=trial, test=real.test),
         (trial, real.test),
         f"evaluate {model_label(cell.model)}",
         sum(real.info.splits["test"].counts),
+        None,
+        f"{label}, seed {seed}",
     )
     return PlannedTrial(seed=seed, trial=trial, evaluate=evaluate)
 

@@ -6,7 +6,7 @@ import functools
 import importlib.resources
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ STUDY_KEYS = (
     "smoke",
 )
 KEEP_WEIGHTS = ("selected", "all", "none")
-METRICS_BESIDE = ("top1_last", "val_top1")
+BARE_AXES = ("variant", "arm", "sets", "train.model", "synthetic", "dataset")
+"""Axes whose value speaks for itself in a label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -459,6 +460,22 @@ def cells(spec: StudySpec, winner: Any = None) -> tuple[Cell, ...]:
         winner: the value that `best_of` takes, where the study has one.
     """
     return _cells(spec, json.dumps(winner, sort_keys=True))
+
+
+def label_of(coordinates: Iterable[tuple[str, Any]]) -> str:
+    """A short name for a cell, such as `mixed, fraction=0.25`."""
+    parts = []
+    for path, value in coordinates:
+        if value is None:
+            continue
+        shown = value
+        if isinstance(value, dict):
+            shown = value.get("name", json.dumps(value, sort_keys=True))
+        elif isinstance(value, list):
+            shown = " + ".join(str(item) for item in value)
+        bare = path in BARE_AXES
+        parts.append(str(shown) if bare else f"{path.rpartition('.')[2]}={shown}")
+    return ", ".join(parts) or "all"
 
 
 def base_subset(spec: StudySpec, winner: Any = None) -> SubsetSettings:

@@ -66,7 +66,8 @@ def test_listing_and_schema_load_nothing_heavy() -> None:
         "from orchestrator import catalogue, schema\n"
         "for what in catalogue.LISTS: catalogue.listing(what)\n"
         "schema.study_schema()\n"
-        "print(json.dumps(sorted({'torch', 'timm', 'sklearn', 'ray', 'mlflow'} & set(sys.modules))))"
+        "heavy = {'torch', 'timm', 'sklearn', 'ray', 'mlflow'}\n"
+        "print(json.dumps(sorted(heavy & set(sys.modules))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True

@@ -110,7 +110,7 @@ def test_a_second_run_changes_nothing_and_starts_no_ray(reference: Path) -> None
     assert done_files(reference / "augury-store") == before
 
 
-@pytest.mark.parametrize("num_done", [2, 6, 14])
+@pytest.mark.parametrize("num_done", [2, 9])
 def test_a_killed_driver_loses_nothing_that_was_finished(
     num_done: int, reference: Path, folder: Path
 ) -> None:
@@ -165,7 +165,8 @@ def test_the_first_interrupt_lets_running_steps_finish(reference: Path, folder: 
 def test_fresh_workers_give_the_same_bytes_as_reused_ones(folder: Path) -> None:
     code = (
         "import sys, orchestrator as augury\n"
-        "study = augury.load_study('quickstart', smoke=True)\n"
+        "words = ['axes.variant=[real]', 'seeds=[0, 1, 2, 3]', 'train.epochs=10']\n"
+        "study = augury.load_study('quickstart', words, smoke=True)\n"
         "options = augury.RunOptions(num_workers=1, reuse_workers=sys.argv[2] == 'yes')\n"
         "assert augury.run([study], sys.argv[1], options).is_complete"
     )
@@ -174,7 +175,7 @@ def test_fresh_workers_give_the_same_bytes_as_reused_ones(folder: Path) -> None:
         found = augury(folder, reuse, reuse, python=code)
         assert found.returncode == 0, found.stderr
         weights = sorted((folder / reuse).glob("trial/*/*/selected.safetensors"))
-        assert len(weights) == 9
+        assert len(weights) == 4
         hashes.append([(p.parts[-3], hashlib.sha256(p.read_bytes()).hexdigest()) for p in weights])
     assert hashes[0] == hashes[1]
 

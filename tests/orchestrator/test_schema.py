@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from orchestrator import yaml12
@@ -137,10 +137,9 @@ def test_broken_studies_do_not(path: str, value: Any, tmp_path: Path) -> None:
     assert not loads(document, tmp_path)
 
 
-@pytest.mark.parametrize("section", ["train", "smoke"])
-def test_smoke_is_as_strict_with_names(section: str) -> None:
-    inside = {"epcohs": 3} if section == "train" else {"train": {"epcohs": 3}}
-    assert not takes(changed("smoke", {"train": inside} if section == "train" else inside))
+def test_smoke_is_as_strict_with_names() -> None:
+    assert takes(changed("smoke", {"train": {"epochs": 3}}))
+    assert not takes(changed("smoke", {"train": {"epcohs": 3}}))
 
 
 @pytest.mark.parametrize("key", ["question", "dataset", "train"])
