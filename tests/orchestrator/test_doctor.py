@@ -1,5 +1,8 @@
 """`augury doctor` says what is missing and how to mend it, and leaves nothing behind."""
 
+import importlib.metadata
+import platform
+import resource
 import shutil
 import threading
 from collections.abc import Iterator
@@ -20,7 +23,7 @@ from tests.orchestrator.commands import augury
 class Server(BaseHTTPRequestHandler):
     """Answers as MLflow does under `/mlflow/health`."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_response(200 if self.path == "/mlflow/health" else 404)
         self.end_headers()
 
@@ -74,14 +77,12 @@ def test_the_command(tmp_path: Path) -> None:
     ("requirement", "said"),
     [
         ("numpy", ""),
-        ("numpy>1e9", "numpy"),
+        ("numpy>1000", ", but >1000 is needed"),
         ("numpy<1", ", but <1 is needed"),
         ("no-such-package-at-all>=1", "no-such-package-at-all is not installed"),
     ],
 )
 def test_packages_are_there_in_range(requirement: str, said: str) -> None:
-    if requirement == "numpy>1e9":
-        requirement = "numpy>1000"
     problem = doctor._problem_with(Requirement(requirement))
     assert bool(problem) == bool(said)
     assert said in problem
@@ -95,7 +96,7 @@ def test_a_package_without_its_files_is_found(monkeypatch: pytest.MonkeyPatch) -
 def test_extras_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor._problem_with_extras(Requirement("ray[tune]")) == ""
     asked = {"ray": ["no-such-package-at-all; extra == 'tune'", "other; extra == 'serve'"]}
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", asked.__getitem__)
+    monkeypatch.setattr(importlib.metadata, "requires", asked.__getitem__)
     assert doctor._problem_with_extras(Requirement("ray[tune]")) == (
         "for ray[tune], no-such-package-at-all is not installed"
     )
@@ -103,14 +104,14 @@ def test_extras_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["no-such-package-at-all>=1", "numpy", "absent; extra == 'test'"]
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: asked)
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: asked)
     missing, there = doctor._packages()
     assert (missing.is_fine, there.is_fine) == (False, True)
     assert missing.says.endswith(f": {doctor.REINSTALL}")
 
 
 def test_an_old_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.9.1")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.9.1")
     finding = doctor._python()
     assert not finding.is_fine
     assert finding.says.startswith("3.9.1, but Augury needs ")
@@ -254,7 +255,7 @@ def test_the_environment_s_server_is_asked(server: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("hard", "is_fine"), [(1024, False), (65536, True), (-1, True)])
 def test_open_files(hard: int, is_fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.resource, "getrlimit", lambda _: (hard, hard))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (hard, hard))
     assert doctor._open_files().is_fine is is_fine
 
 
