@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.grid import label_of
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, PlannedCell, PlannedStudy, PlannedTrial, Step
 from orchestrator.report.results import CellResult, CostLine, SetSample, StudyResult, TrialResult
 from orchestrator.settings import FolderSet
 from orchestrator.steps import fetch_pack
-from orchestrator.study import label_of
 from tasks import plugins
 from tasks.packs import Pack, select, select_first
 from tasks.predictions import StoredPredictions, load_predictions

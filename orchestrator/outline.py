@@ -6,9 +6,9 @@ from typing import Any
 from orchestrator.api import Planned
 from orchestrator.display import duration
 from orchestrator.estimate import expected_seconds, load_rates
+from orchestrator.grid import label_of
 from orchestrator.plan import PlannedCell, PlannedStudy
 from orchestrator.settings import BYTES_PER_PARAMETER
-from orchestrator.study import label_of
 from tasks.specs import PackSpec, TrialSpec
 
 BYTES_PER_WEIGHT = 4

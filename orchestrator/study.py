@@ -1,26 +1,20 @@
 """A YAML file becomes a StudySpec: merged, expanded and checked before anything runs."""
 
 import contextlib
-import copy
 import functools
 import importlib.resources
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator import settings, yaml12
+from orchestrator import yaml12
+from orchestrator.grid import candidates, cells
+from orchestrator.overlay import overlaid
 from orchestrator.settings import (
-    VARIANTS,
-    CellSettings,
-    SubsetSettings,
-    TrainSettings,
-    field_names,
     section,
     shown,
-    validated,
 )
 from tasks import plugins
 from tasks.errors import InputError, nearest
@@ -38,8 +32,6 @@ STUDY_KEYS = (
     "smoke",
 )
 KEEP_WEIGHTS = ("selected", "all", "none")
-BARE_AXES = ("variant", "arm", "sets", "train.model", "synthetic", "dataset")
-"""Axes whose value speaks for itself in a label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +41,6 @@ class BestOf:
     path: str
     study: "StudySpec"
     metric: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One point of the grid."""
-
-    coordinates: tuple[tuple[str, Any], ...]
-    """Axis path (or `arm`) and value, in the order of the study."""
-    settings: CellSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +98,7 @@ def _load(name: str, overrides: tuple[str, ...], smoke: bool, above: tuple[Path,
         document = yaml12.parse(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):
             raise InputError(f"a study is a mapping, not {shown(document)}; see `augury schema`")
-        document = _merged(document, overrides, smoke)
+        document = overlaid(document, overrides, smoke)
         return _study(path, name, document, overrides, smoke, (*above, path))
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 text ({error.reason})") from error
@@ -137,74 +120,6 @@ def _find(name: str) -> Path:
             raise InputError(f"{name}: is a folder; name a study file in it")
     hint = nearest(name, bundled())
     raise InputError(f"{name}: there is no such file, and no bundled study of that name; {hint}")
-
-
-def _merged(document: dict[str, Any], overrides: tuple[str, ...], smoke: bool) -> dict[str, Any]:
-    document = copy.deepcopy(document)
-    small = document.pop("smoke", None)
-    if smoke:
-        if small is None:
-            raise InputError("smoke: this study has no smoke section to shrink it by")
-        document = merge(document, section(small, "smoke"))
-    for text in overrides:
-        path, sign, value = (part.strip() for part in text.partition("="))
-        if not sign or not all(path.split(".")):
-            raise InputError(f"--set {text!r}: write path=value, such as train.epochs=10")
-        try:
-            _override(document, path, yaml12.parse(value))
-        except InputError as error:
-            where = "" if str(error).startswith("--set") else f"--set {text!r}: "
-            raise InputError(f"{where}{error}") from error
-    return document
-
-
-def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `over` on `base` key by key; a mapping of another name or source replaces the old."""
-    out = dict(base)
-    for key, value in over.items():
-        old = out.get(key)
-        if isinstance(value, dict) and isinstance(old, str):
-            old = {"name": old}
-        if isinstance(value, dict) and isinstance(old, dict) and not _replaces(old, value):
-            out[key] = merge(old, value)
-        else:
-            out[key] = value
-    return out
-
-
-def _replaces(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    sources = [key for key in settings.SET_SOURCES if key in new]
-    if "best_of" in old or "best_of" in new:
-        return True
-    return ("name" in new and old.get("name") != new["name"]) or any(
-        key not in old and any(other in old for other in settings.SET_SOURCES) for key in sources
-    )
-
-
-def _override(document: dict[str, Any], path: str, value: Any) -> None:
-    axes = section(document.get("axes"), "axes")
-    if path.startswith("axes."):
-        document["axes"] = {**axes, path.removeprefix("axes."): value}
-        return
-    for axis in axes:
-        if axis == path or axis.startswith(f"{path}.") or path.startswith(f"{axis}."):
-            raise InputError(
-                f"--set {path}: {axis!r} is an axis of this study; say --set 'axes.{axis}=[...]'"
-            )
-    _set_path(document, path, value)
-
-
-def _set_path(document: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in place; mappings along it are copied, short forms expanded."""
-    *parents, last = path.split(".")
-    here = document
-    for depth, part in enumerate(parents, 1):
-        inner = here.get(part)
-        if isinstance(inner, str):
-            inner = {"name": inner}
-        here[part] = dict(section(inner, ".".join(parents[:depth])))
-        here = here[part]
-    here[last] = value
 
 
 def _study(
@@ -401,140 +316,3 @@ def _best_of(
             f"{nearest(where, sibling.axes)}"
         )
     return BestOf(path=where, study=sibling, metric="val_top1")
-
-
-def candidates(spec: StudySpec) -> tuple[Any, ...]:
-    """The values that a study's `best_of` may take."""
-    assert spec.best_of is not None
-    return spec.best_of.study.axes[spec.best_of.path]
-
-
-def _base(spec: StudySpec, winner: Any) -> dict[str, Any]:
-    """The cell settings before arms and axes, with the winner's value in its place."""
-    base = dict(spec.base)
-    if spec.best_of is not None:
-        base = copy.deepcopy(base)
-        _set_path(base, spec.best_of.path, winner)
-    return base
-
-
-@functools.lru_cache(maxsize=256)
-def _cells(spec: StudySpec, winner: str) -> tuple[Cell, ...]:
-    base = _base(spec, yaml12.parse(winner))
-    found = []
-    arms = spec.arms or {"": {}}
-    for name, arm in arms.items():
-        ground = merge(base, arm)
-        for values in itertools.product(*spec.axes.values()):
-            document = dict(ground)
-            for path, value in zip(spec.axes, values, strict=True):
-                _set_path(document, path, value)
-            coordinates = (
-                *((("arm", name),) if spec.arms else ()),
-                *zip(spec.axes, values, strict=True),
-            )
-            try:
-                found.append(Cell(coordinates=coordinates, settings=parse_cell(document)))
-            except InputError as error:
-                raise _in_cell(error, coordinates, base) from error
-    return tuple(found)
-
-
-def _in_cell(
-    error: InputError, coordinates: Sequence[tuple[str, Any]], base: Mapping[str, Any]
-) -> InputError:
-    """Name the cell, unless the study without axes and arms is wrong in the same way."""
-    try:
-        parse_cell(base)
-    except InputError as plain:
-        if str(plain) == str(error):
-            return error
-    cell = ", ".join(f"{path}={shown(value)}" for path, value in coordinates)
-    return InputError(f"{error} (in the cell {cell})")
-
-
-def cells(spec: StudySpec, winner: Any = None) -> tuple[Cell, ...]:
-    """Expand the grid: arms, then axes in the order written, the last axis fastest.
-
-    Args:
-        winner: the value that `best_of` takes, where the study has one.
-    """
-    return _cells(spec, json.dumps(winner, sort_keys=True))
-
-
-def label_of(coordinates: Iterable[tuple[str, Any]]) -> str:
-    """A short name for a cell, such as `mixed, fraction=0.25`."""
-    parts = []
-    for path, value in coordinates:
-        if value is None:
-            continue
-        shown = value
-        if isinstance(value, dict):
-            shown = value.get("name", json.dumps(value, sort_keys=True))
-        elif isinstance(value, list):
-            shown = " + ".join(str(item) for item in value)
-        bare = path in BARE_AXES
-        parts.append(str(shown) if bare else f"{path.rpartition('.')[2]}={shown}")
-    return ", ".join(parts) or "all"
-
-
-def base_subset(spec: StudySpec, winner: Any = None) -> SubsetSettings:
-    """The subset written in the study itself, which axes and arms do not move."""
-    return _subset(_base(spec, winner))
-
-
-def _subset(document: Mapping[str, Any]) -> SubsetSettings:
-    written = section(document.get("subset"), "subset")
-    found: SubsetSettings = validated(SubsetSettings, written, "subset")
-    return found
-
-
-def parse_cell(document: Mapping[str, Any]) -> CellSettings:
-    """Check the settings of one cell; inert ones are put back to nothing."""
-    if "dataset" not in document:
-        raise InputError(f"dataset: is missing; {nearest('', plugins.names('datasets'))}")
-    train = section(document.get("train"), "train")
-    if "model" not in train:
-        raise InputError("train.model: is missing; small_cnn or a timm name such as resnet50")
-    known = ("model", *field_names(TrainSettings))
-    for key in train:
-        if key not in known:
-            raise InputError(f"train.{key}: unknown key {key!r}; {nearest(key, known)}")
-    recipe = {key: value for key, value in train.items() if key != "model"}
-    sets, variant = _sets(document)
-    settled: TrainSettings = validated(TrainSettings, recipe, "train")
-    return CellSettings(
-        dataset=settings.parse_dataset(document["dataset"]),
-        subset=_subset(document),
-        variant=variant,
-        sets=sets,
-        train=settled,
-        model=settings.parse_model(train["model"], settled.pretrained),
-    )
-
-
-def _sets(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], Any]:
-    synthetic = section(document.get("synthetic"), "synthetic")
-    parsed = {
-        name: settings.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()
-    }
-    variant = document.get("variant", "mixed" if parsed else "real")
-    if variant not in VARIANTS:
-        raise InputError(f"variant: {shown(variant)} is unknown; {nearest(str(variant), VARIANTS)}")
-    chosen = document.get("sets")
-    if isinstance(chosen, str):
-        chosen = [chosen]
-    if chosen is not None:
-        if not isinstance(chosen, list) or not chosen:
-            raise InputError(f"sets: a list of set names was expected, not {shown(chosen)}")
-        for name in chosen:
-            if not isinstance(name, str) or name not in parsed:
-                raise InputError(f"sets: unknown set {name!r}; {nearest(str(name), parsed)}")
-    if variant == "real":
-        return (), variant
-    if chosen is None:
-        if len(parsed) != 1:
-            found = ", ".join(parsed) or "none"
-            raise InputError(f"sets: variant {variant!r} must say which set; there are: {found}")
-        chosen = list(parsed)
-    return tuple((name, parsed[name]) for name in dict.fromkeys(chosen)), variant

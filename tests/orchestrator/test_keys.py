@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 from orchestrator.inputs import identify
+from orchestrator.overlay import merge
 from orchestrator.plan import Plan, Step, make_plan, sources
 from orchestrator.settings import SetSettings, SplitSettings, SubsetSettings, TrainSettings
-from orchestrator.study import StudySpec, load_study, merge
+from orchestrator.study import StudySpec, load_study
 from tasks import plugins
 from tasks.errors import InputError
 from tasks.specs import DatasetInfo, SplitInfo, canonical_json, content_key
@@ -93,7 +94,7 @@ def kinds(steps: dict[str, Step], *wanted: str) -> set[str]:
 @pytest.fixture
 def _forgotten() -> Iterator[None]:
     """Nothing that planning remembers of one VERSION is believed at another."""
-    remembered = [f for f in vars(planning).values() if hasattr(f, "cache_clear")]
+    remembered = [f for f in vars(resolve).values() if hasattr(f, "cache_clear")]
     for function in remembered:
         function.cache_clear()
     yield
@@ -484,7 +485,7 @@ def test_the_version_of_a_kind_of_step_is_in_its_keys_and_in_those_after(
 ) -> None:
     before = steps_of(tmp_path, BASE)
     monkeypatch.setitem(planning.VERSIONS, kind, planning.VERSIONS[kind] + 1)
-    for function in vars(planning).values():
+    for function in vars(resolve).values():
         if hasattr(function, "cache_clear"):
             function.cache_clear()
     after = steps_of(tmp_path, BASE)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.inputs import identify
+from orchestrator.overlay import merge
 from orchestrator.plan import Plan, PlannedCell, Scores, make_plan, needed, sources
-from orchestrator.study import StudySpec, load_study, merge
+from orchestrator.study import StudySpec, load_study
 from tasks.errors import InputError
 from tasks.specs import (
     DatasetInfo,

@@ -6,17 +6,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.grid import Cell, base_subset, candidates, cells
+from orchestrator.overlay import merge
 from orchestrator.settings import FolderSet, GeneratedSet, model_label
-from orchestrator.study import (
-    Cell,
-    StudySpec,
-    base_subset,
-    bundled,
-    candidates,
-    cells,
-    load_study,
-    merge,
-)
+from orchestrator.study import StudySpec, bundled, load_study
 from tasks.errors import InputError
 
 Load = Callable[..., StudySpec]

@@ -1,0 +1,176 @@
+"""The arms and axes of a study become cells with typed settings."""
+
+import copy
+import functools
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import settings, yaml12
+from orchestrator.overlay import merge, set_path
+from orchestrator.settings import (
+    VARIANTS,
+    CellSettings,
+    SubsetSettings,
+    TrainSettings,
+    field_names,
+    section,
+    shown,
+    validated,
+)
+from tasks import plugins
+from tasks.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from orchestrator.study import StudySpec
+
+BARE_AXES = ("variant", "arm", "sets", "train.model", "synthetic", "dataset")
+"""Axes whose value speaks for itself in a label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One point of the grid."""
+
+    coordinates: tuple[tuple[str, Any], ...]
+    """Axis path (or `arm`) and value, in the order of the study."""
+    settings: CellSettings
+
+
+def candidates(spec: "StudySpec") -> tuple[Any, ...]:
+    """The values that a study's `best_of` may take."""
+    assert spec.best_of is not None
+    return spec.best_of.study.axes[spec.best_of.path]
+
+
+def _base(spec: "StudySpec", winner: Any) -> dict[str, Any]:
+    """The cell settings before arms and axes, with the winner's value in its place."""
+    base = dict(spec.base)
+    if spec.best_of is not None:
+        base = copy.deepcopy(base)
+        set_path(base, spec.best_of.path, winner)
+    return base
+
+
+@functools.lru_cache(maxsize=256)
+def _cells(spec: "StudySpec", winner: str) -> tuple[Cell, ...]:
+    base = _base(spec, yaml12.parse(winner))
+    found = []
+    arms = spec.arms or {"": {}}
+    for name, arm in arms.items():
+        ground = merge(base, arm)
+        for values in itertools.product(*spec.axes.values()):
+            document = dict(ground)
+            for path, value in zip(spec.axes, values, strict=True):
+                set_path(document, path, value)
+            coordinates = (
+                *((("arm", name),) if spec.arms else ()),
+                *zip(spec.axes, values, strict=True),
+            )
+            try:
+                found.append(Cell(coordinates=coordinates, settings=parse_cell(document)))
+            except InputError as error:
+                raise _in_cell(error, coordinates, base) from error
+    return tuple(found)
+
+
+def _in_cell(
+    error: InputError, coordinates: Sequence[tuple[str, Any]], base: Mapping[str, Any]
+) -> InputError:
+    """Name the cell, unless the study without axes and arms is wrong in the same way."""
+    try:
+        parse_cell(base)
+    except InputError as plain:
+        if str(plain) == str(error):
+            return error
+    cell = ", ".join(f"{path}={shown(value)}" for path, value in coordinates)
+    return InputError(f"{error} (in the cell {cell})")
+
+
+def cells(spec: "StudySpec", winner: Any = None) -> tuple[Cell, ...]:
+    """Expand the grid: arms, then axes in the order written, the last axis fastest.
+
+    Args:
+        winner: the value that `best_of` takes, where the study has one.
+    """
+    return _cells(spec, json.dumps(winner, sort_keys=True))
+
+
+def label_of(coordinates: Iterable[tuple[str, Any]]) -> str:
+    """A short name for a cell, such as `mixed, fraction=0.25`."""
+    parts = []
+    for path, value in coordinates:
+        if value is None:
+            continue
+        shown = value
+        if isinstance(value, dict):
+            shown = value.get("name", json.dumps(value, sort_keys=True))
+        elif isinstance(value, list):
+            shown = " + ".join(str(item) for item in value)
+        bare = path in BARE_AXES
+        parts.append(str(shown) if bare else f"{path.rpartition('.')[2]}={shown}")
+    return ", ".join(parts) or "all"
+
+
+def base_subset(spec: "StudySpec", winner: Any = None) -> SubsetSettings:
+    """The subset written in the study itself, which axes and arms do not move."""
+    return _subset(_base(spec, winner))
+
+
+def _subset(document: Mapping[str, Any]) -> SubsetSettings:
+    written = section(document.get("subset"), "subset")
+    found: SubsetSettings = validated(SubsetSettings, written, "subset")
+    return found
+
+
+def parse_cell(document: Mapping[str, Any]) -> CellSettings:
+    """Check the settings of one cell; inert ones are put back to nothing."""
+    if "dataset" not in document:
+        raise InputError(f"dataset: is missing; {nearest('', plugins.names('datasets'))}")
+    train = section(document.get("train"), "train")
+    if "model" not in train:
+        raise InputError("train.model: is missing; small_cnn or a timm name such as resnet50")
+    known = ("model", *field_names(TrainSettings))
+    for key in train:
+        if key not in known:
+            raise InputError(f"train.{key}: unknown key {key!r}; {nearest(key, known)}")
+    recipe = {key: value for key, value in train.items() if key != "model"}
+    sets, variant = _sets(document)
+    settled: TrainSettings = validated(TrainSettings, recipe, "train")
+    return CellSettings(
+        dataset=settings.parse_dataset(document["dataset"]),
+        subset=_subset(document),
+        variant=variant,
+        sets=sets,
+        train=settled,
+        model=settings.parse_model(train["model"], settled.pretrained),
+    )
+
+
+def _sets(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], Any]:
+    synthetic = section(document.get("synthetic"), "synthetic")
+    parsed = {
+        name: settings.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()
+    }
+    variant = document.get("variant", "mixed" if parsed else "real")
+    if variant not in VARIANTS:
+        raise InputError(f"variant: {shown(variant)} is unknown; {nearest(str(variant), VARIANTS)}")
+    chosen = document.get("sets")
+    if isinstance(chosen, str):
+        chosen = [chosen]
+    if chosen is not None:
+        if not isinstance(chosen, list) or not chosen:
+            raise InputError(f"sets: a list of set names was expected, not {shown(chosen)}")
+        for name in chosen:
+            if not isinstance(name, str) or name not in parsed:
+                raise InputError(f"sets: unknown set {name!r}; {nearest(str(name), parsed)}")
+    if variant == "real":
+        return (), variant
+    if chosen is None:
+        if len(parsed) != 1:
+            found = ", ".join(parsed) or "none"
+            raise InputError(f"sets: variant {variant!r} must say which set; there are: {found}")
+        chosen = list(parsed)
+    return tuple((name, parsed[name]) for name in dict.fromkeys(chosen)), variant
