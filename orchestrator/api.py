@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.tracking import SyncReport
 
 DEFAULT_STORE = "augury-store"
+TRACKING_SCHEMES = ("http:", "https:", "sqlite:", "postgresql", "mysql", "mssql", "databricks")
 STEP_KINDS = ("pack", "fit", "sample", "gather", "trial", "evaluate")
 
 
@@ -179,8 +180,9 @@ def run(
     """
     options = options or RunOptions()
     ledger = Ledger(store)
-    ledger.check_writable()
+    tracking_address(ledger, options.tracking_uri)
     planned = plan(studies, store, fetch=True)
+    ledger.check_writable()
     if options.retry_failed:
         for key in planned.failed:
             ledger.forget_failure(planned.plan.steps[key].kind, key)
@@ -348,11 +350,13 @@ def tracking_address(ledger: Ledger, given: str | None) -> str:
     """Where MLflow is: as given, by `MLFLOW_TRACKING_URI`, else a file in or near the store."""
     from orchestrator.tracking import default_uri
 
-    return (
-        given
-        or os.environ.get("MLFLOW_TRACKING_URI")
-        or default_uri(ledger.uri, ledger.local is not None)
-    )
+    asked = given or os.environ.get("MLFLOW_TRACKING_URI")
+    if asked and not asked.startswith(TRACKING_SCHEMES):
+        raise InputError(
+            f"--tracking-uri {asked}: give the http(s) address of an MLflow server, or of a "
+            f"database such as sqlite:////absolute/path/mlflow.db"
+        )
+    return asked or default_uri(ledger.uri, ledger.local is not None)
 
 
 def _settle(planned: Planned, options: RunOptions) -> RunResult:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import api
-from orchestrator.study import StudySpec, load_study
+from orchestrator.study import StudySpec, load_studies
 from tasks.errors import InputError
 
 app = typer.Typer(
@@ -235,12 +235,7 @@ def doctor(store: Store = api.DEFAULT_STORE, tracking_uri: TrackingUri = None) -
 
 
 def _load(studies: list[str], overrides: list[str] | None, smoke: bool) -> list[StudySpec]:
-    loaded = [load_study(name, overrides or (), smoke) for name in dict.fromkeys(studies)]
-    names = [study.name for study in loaded]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two studies are called {name!r}: rename one of the files")
-    return loaded
+    return load_studies(studies, overrides or (), smoke)
 
 
 def _usage(error: Any) -> str:

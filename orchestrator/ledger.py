@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyarrow import ArrowInvalid, fs
+from pyarrow import ArrowException, fs
 
 from tasks.caches import cache_dir
 from tasks.errors import InputError
@@ -46,9 +46,15 @@ class Ledger:
         self.uri = store_uri(uri)
         try:
             self._fs, self._root = fs.FileSystem.from_uri(self.uri)
-        except (ArrowInvalid, OSError) as error:
-            raise InputError(f"--store {uri}: {error}") from error
+        except (ArrowException, ValueError, OSError) as error:
+            raise InputError(f"--store {uri}: cannot be used ({error})") from error
+        if not self._root.strip("/"):
+            raise InputError(f"--store {uri}: name a folder or a bucket")
         self.local = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None
+        if self.local is not None:
+            there = next(path for path in (self.local, *self.local.parents) if path.exists())
+            if not there.is_dir():
+                raise InputError(f"--store {uri}: {str(there)!r} is a file, not a folder")
 
     def check_writable(self) -> None:
         """Raises InputError where nothing can be written."""
@@ -63,13 +69,21 @@ class Ledger:
 
     def finished(self, kinds: Iterable[str]) -> set[Key]:
         """The keys of all finished steps of these kinds."""
-        return {key for kind in kinds for key in self._marked(kind, DONE)}
+        with self._reading():
+            return {key for kind in kinds for key in self._marked(kind, DONE)}
 
     def failed(self, kinds: Iterable[str]) -> set[Key]:
         """The keys of the steps that failed by their own exception and have not finished since."""
-        return {
-            key for kind in kinds for key in self._marked(kind, FAILED) - self._marked(kind, DONE)
-        }
+        with self._reading():
+            failed = {kind: self._marked(kind, FAILED) for kind in kinds}
+            return {key for k in failed for key in failed[k] - self._marked(k, DONE)}
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (ArrowException, OSError) as error:
+            raise InputError(f"--store {self.uri}: cannot be read ({error})") from error
 
     def _marked(self, kind: str, marker: str) -> set[Key]:
         if self.local is not None:

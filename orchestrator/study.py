@@ -5,7 +5,7 @@ import functools
 import importlib.resources
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,30 @@ def load_study(name: str, overrides: Sequence[str] = (), smoke: bool = False) ->
     Raises InputError with the file, the path in it, the value and what would do.
     """
     return _load(name, tuple(overrides), smoke, ())
+
+
+def load_studies(
+    names: Sequence[str], overrides: Sequence[str] = (), smoke: bool = False
+) -> list[StudySpec]:
+    """Read several studies that are planned together.
+
+    A `best_of` that names one of them means the one that was read, with its overrides.
+
+    Raises InputError as `load_study`, and where two files have one name.
+    """
+    loaded = [load_study(name, overrides, smoke) for name in dict.fromkeys(names)]
+    by_name = {study.name: study for study in loaded}
+    if len(by_name) < len(loaded):
+        twice = next(s.name for s in loaded if by_name[s.name] is not s)
+        raise InputError(f"two studies are called {twice!r}: rename one of the files")
+    return [_follow(study, by_name) for study in loaded]
+
+
+def _follow(study: StudySpec, others: Mapping[str, StudySpec]) -> StudySpec:
+    best_of = study.best_of
+    if best_of is None or best_of.study.name not in others:
+        return study
+    return replace(study, best_of=replace(best_of, study=others[best_of.study.name]))
 
 
 def _load(name: str, overrides: tuple[str, ...], smoke: bool, above: tuple[Path, ...]) -> StudySpec:
@@ -307,7 +331,9 @@ def _best_of(
     beside = path.parent / f"{values['study']}.yaml"
     try:
         name = str(beside) if beside.is_file() else values["study"]
-        sibling = _load(name, overrides, smoke, above)
+        # An axis given with --set is this study's own; what it decides is not asked again.
+        shared = tuple(text for text in overrides if not text.startswith("axes."))
+        sibling = _load(name, shared, smoke, above)
     except InputError as error:
         raise InputError(f"{where}.best_of.study: {error}") from error
     if where not in sibling.axes:

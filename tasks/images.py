@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tasks.packs import Indices, Pack
+from tasks.packs import Indices, Pack, Pixels
 
 if TYPE_CHECKING:
     import torch
@@ -74,9 +74,18 @@ class Images:
             mine = np.flatnonzero(owner == index)
             if len(mine):
                 chosen = each.indices[rows[mine] - self._starts[index]]
+                pixels = each.pack.array(chosen, self.side)
+                if self.channels == 1 and pixels.shape[3] == 3:
+                    pixels = _grey(pixels)
                 # One channel spreads over three by broadcasting.
-                out[mine] = each.pack.array(chosen, self.side).transpose(0, 3, 1, 2)
+                out[mine] = pixels.transpose(0, 3, 1, 2)
         return torch.from_numpy(out)
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    """Luma of colour images beside grey ones: ITU-R 601 weights, as PIL's mode L has them."""
+    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    return np.rint(luma).astype(np.uint8)[..., None]
 
 
 class Normalise:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,38 +52,16 @@ def train(
     from torch.nn import functional
 
     started = time.perf_counter()
-    cell, recipe = spec.cell, spec.cell.recipe
-    place = torch.device(device)
+    recipe, place = spec.cell.recipe, torch.device(device)
     torch.manual_seed(spec.seed)
-    pack = Pack(real)
-    validation_rows, training_rows = select(pack, cell.images)
-    parts = [part(pack, training_rows, pack.classes)]
-    for each, path in zip(cell.sets, sets, strict=True):
-        synthetic = Pack(path)
-        parts.append(part(synthetic, select_first(synthetic, each.counts), pack.classes))
-    info = ClassifierInfo(
-        num_classes=cell.num_classes,
-        channels=pack.channels,
-        side=pack.side,
-        input_size=recipe.input_size,
-    )
-    classifier: Classifier = plugins.build("classifiers", cell.model, info)
-    network = classifier.network.to(place)
-    images = Images(parts, classifier.input_size, classifier.channels, place)
-    held_out = Images(
-        [part(pack, validation_rows, pack.classes)],
-        classifier.input_size,
-        classifier.channels,
-        place,
-    )
-    normalise = Normalise(classifier.mean, classifier.std, place)
+    setup = _set_up(spec, real, sets, place)
+    network, images, normalise = setup.classifier.network, setup.training, setup.normalise
     optimizer, scheduler = _optimizer(network, recipe)
+    window = torch.zeros(3, device=place)
     state = _State()
     saved = checkpoints.load()
     if saved is not None:
         state.load(saved, network, optimizer)
-    window = torch.zeros(3, device=place)
-    if saved is not None:
         window += saved["window"].to(place)
     while state.step < recipe.steps:
         scheduler.step_update(state.step)
@@ -99,19 +78,67 @@ def train(
         optimizer.step()
         state.step += 1
         hits = (logits.detach().argmax(1) == labels).sum()
-        window += torch.stack(
-            (loss.detach() * len(rows), hits, torch.tensor(len(rows), device=place))
-        )
+        seen = torch.tensor(len(rows), device=place)
+        window += torch.stack((loss.detach() * len(rows), hits, seen))
         if state.step % recipe.eval_every == 0 or state.step == recipe.steps:
-            row = _row(state.step, recipe, window.tolist(), evaluate(network, held_out, normalise))
+            validation = evaluate(network, setup.validation, normalise)
+            row = _row(state.step, recipe, window.tolist(), validation)
             window.zero_()
             state.add(row, network)
             yield Progress(done=state.step, total=recipe.steps, metrics=row)
         checkpoints.save_if_due(functools.partial(state.dump, network, optimizer, window))
-    save_weights(out / "last.safetensors", classifier, cell.model, info, pack.classes)
-    network.load_state_dict(state.best)
-    save_weights(out / "selected.safetensors", classifier, cell.model, info, pack.classes)
+    _write(spec, setup, state, out, time.perf_counter() - started)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """What a training works with, in place on its device."""
+
+    classifier: Classifier
+    info: ClassifierInfo
+    classes: tuple[str, ...]
+    training: Images
+    validation: Images
+    normalise: Normalise
+
+
+def _set_up(spec: TrialSpec, real: Path, sets: Sequence[Path], place: "torch.device") -> _Setup:
+    """Open the packs and build the network, whose weights take torch's global seed."""
+    cell, pack = spec.cell, Pack(real)
+    validation_rows, training_rows = select(pack, cell.images)
+    parts = [part(pack, training_rows, pack.classes)]
+    for each, path in zip(cell.sets, sets, strict=True):
+        synthetic = Pack(path)
+        parts.append(part(synthetic, select_first(synthetic, each.counts), pack.classes))
+    info = ClassifierInfo(
+        num_classes=cell.num_classes,
+        channels=pack.channels,
+        side=pack.side,
+        input_size=cell.recipe.input_size,
+    )
+    classifier: Classifier = plugins.build("classifiers", cell.model, info)
+    classifier.network.to(place)
+    side, channels = classifier.input_size, classifier.channels
+    return _Setup(
+        classifier=classifier,
+        info=info,
+        classes=pack.classes,
+        training=Images(parts, side, channels, place),
+        validation=Images([part(pack, validation_rows, pack.classes)], side, channels, place),
+        normalise=Normalise(classifier.mean, classifier.std, place),
+    )
+
+
+def _write(spec: TrialSpec, setup: _Setup, state: "_State", out: Path, seconds: float) -> None:
+    """Keep the last weights, then those that validation selected, and what was measured."""
+    import torch
+
+    classifier, model = setup.classifier, spec.cell.model
+    save_weights(out / "last.safetensors", classifier, model, setup.info, setup.classes)
+    classifier.network.load_state_dict(state.best)
+    save_weights(out / "selected.safetensors", classifier, model, setup.info, setup.classes)
     (out / "history.json").write_text(json.dumps(state.history))
+    on_gpu = setup.training.device.type == "cuda"
     write_result(
         out,
         {
@@ -123,12 +150,10 @@ def train(
             "num_parameters": classifier.num_parameters,
             "input_size": classifier.input_size,
             "model": classifier.resolved,
-            "num_training": len(images),
-            "num_validation": len(held_out),
-            "seconds": time.perf_counter() - started,
-            "peak_memory_bytes": torch.cuda.max_memory_allocated()
-            if place.type == "cuda"
-            else None,
+            "num_training": len(setup.training),
+            "num_validation": len(setup.validation),
+            "seconds": seconds,
+            "peak_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
         },
     )
 

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orchestrator import resolve
 from orchestrator.inputs import identify
 from orchestrator.overlay import merge
-from orchestrator.plan import Plan, Step, make_plan, sources
+from orchestrator.plan import VERSIONS, Plan, Step, make_plan, sources
 from orchestrator.settings import SetSettings, SplitSettings, SubsetSettings, TrainSettings
 from orchestrator.study import StudySpec, load_study
 from tasks import plugins
 from tasks.errors import InputError
 from tasks.specs import DatasetInfo, SplitInfo, canonical_json, content_key
 
-planning = sys.modules[Plan.__module__]
 """`orchestrator.plan` itself; the package also has a function of that name."""
 
 INFO = DatasetInfo(
@@ -479,12 +479,12 @@ def test_another_test_split_trains_nothing_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_forgotten")
-@pytest.mark.parametrize("kind", planning.VERSIONS)
+@pytest.mark.parametrize("kind", VERSIONS)
 def test_the_version_of_a_kind_of_step_is_in_its_keys_and_in_those_after(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = steps_of(tmp_path, BASE)
-    monkeypatch.setitem(planning.VERSIONS, kind, planning.VERSIONS[kind] + 1)
+    monkeypatch.setitem(VERSIONS, kind, VERSIONS[kind] + 1)
     for function in vars(resolve).values():
         if hasattr(function, "cache_clear"):
             function.cache_clear()

@@ -495,3 +495,25 @@ def test_weights_of_timm_are_saved_with_their_normalisation(tmp_path: Path) -> N
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded.network.eval()(images), made.network.eval()(images))
+
+
+def test_colour_images_beside_grey_ones_become_their_luma(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    packs = []
+    for name, channels in (("grey", 1), ("colour", 3)):
+        pixels = rng.integers(0, 256, (2, 8, 8, channels), dtype=np.uint8)
+        examples = [
+            Example(pixels=image, label=0, source=str(i), sha256=str(i))
+            for i, image in enumerate(pixels)
+        ]
+        (tmp_path / name).mkdir()
+        read_all(write_pack(tmp_path / name, lambda e=examples: e, ["only"], None, 2))  # type: ignore[misc]
+        packs.append(Pack(tmp_path / name))
+    both = np.arange(2, dtype=np.int64)
+    parts = [part(pack, both, ["only"]) for pack in packs]
+    batch = Images(parts, 8, 1, torch.device("cpu")).batch(torch.arange(4))
+    assert batch.shape == (4, 1, 8, 8)
+    assert (batch[0, 0].numpy() == packs[0].image(0)[..., 0]).all()
+    red, green, blue = (packs[1].image(1)[..., c].astype(float) for c in range(3))
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert abs(batch[3, 0].numpy() - luma).max() <= 0.5
