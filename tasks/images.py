@@ -85,7 +85,8 @@ class Images:
 def _grey(pixels: Pixels) -> Pixels:
     """Luma of colour images beside grey ones: ITU-R 601 weights, as PIL's mode L has them."""
     luma = pixels @ np.array([0.299, 0.587, 0.114])
-    return np.rint(luma).astype(np.uint8)[..., None]
+    grey: Pixels = np.rint(luma).astype(np.uint8)[..., None]
+    return grey
 
 
 class Normalise:
