@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from orchestrator.plan import Step
 from orchestrator.settings import BYTES_PER_PARAMETER, num_parameters
 from tasks.errors import InputError
 from tasks.specs import FitSpec, SampleSpec, TrialSpec
+
+CONTEXT_BYTES = 1.5e9
+"""Of GPU memory that any process takes for CUDA and its libraries."""
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Images travel as files; Ray's own store holds only descriptions."""
@@ -43,6 +47,8 @@ def attached(address: str | None, num_workers: int | None, ledger: Ledger) -> It
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     # A step holds one thread; without this Ray's workers would take one pool per core each.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if address is not None:
+        _check_answers(address)
     try:
         if address is None:
             ray.init(
@@ -65,6 +71,20 @@ def attached(address: str | None, num_workers: int | None, ledger: Ledger) -> It
         yield _measure(address is None, num_workers)
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise InputError(
+            f"--address {address}: nothing answers there ({error}); give the address that "
+            f"`ray start --head` printed, or leave it out to run on this machine"
+        ) from error
 
 
 def _measure(local: bool, num_workers: int | None) -> Cluster:
@@ -127,7 +147,8 @@ def resources(step: Step, cluster: Cluster) -> dict[str, float]:
 def gpu_share(step: Step, memory_bytes: int) -> float:
     """The smallest of 1/8, 1/4, 1/2 and 1 GPU that should hold a step, estimated with care.
 
-    Optimizer state is counted exactly; activations as a multiple of the batch's pixels.
+    Optimizer state is counted exactly. Activations are estimated from the batch's pixels: about
+    1.5 KB each for a ResNet-50, and 7 KB for a ViT-H, which has 600 M parameters more.
     """
     if isinstance(step.spec, FitSpec | SampleSpec) or not memory_bytes:
         return 0.5 if isinstance(step.spec, SampleSpec) else 1.0
@@ -137,7 +158,8 @@ def gpu_share(step: Step, memory_bytes: int) -> float:
     parameters = num_parameters(cell.model) or 2_000_000
     side = cell.recipe.input_size or (224 if cell.model.name == "timm" else 64)
     pixels = cell.recipe.batch_size * side * side
-    wanted = 1.5e9 + BYTES_PER_PARAMETER * parameters + 1200 * pixels
+    activations = pixels * (1500 + 9e-6 * parameters)
+    wanted = CONTEXT_BYTES + BYTES_PER_PARAMETER * parameters + activations
     for share in (0.125, 0.25, 0.5):
         if wanted <= share * memory_bytes:
             return share
