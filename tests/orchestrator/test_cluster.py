@@ -72,7 +72,7 @@ def test_a_lost_node_costs_nothing_that_was_finished(
 def test_an_address_without_a_cluster_is_one_line(tmp_path: Path) -> None:
     found = augury(tmp_path, "run", "--smoke", "quickstart", "--address", "127.0.0.1:9")
     assert found.returncode == 2
-    assert found.stderr.strip().splitlines()[-1].startswith("error: --address: ")
+    assert found.stderr.strip().splitlines()[-1].startswith("error: --address ")
     assert "Traceback" not in found.stderr
 
 
