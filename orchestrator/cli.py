@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -198,10 +197,9 @@ def ui(
         command = ui_command(uri, host, port)
     except ValueError as error:
         raise InputError(f"--tracking-uri: {error}") from error
-    print(f"MLflow on http://{host}:{port}")
-    raise typer.Exit(
-        subprocess.run(command, env={**UI_ENVIRONMENT, **os.environ}, check=False).returncode
-    )
+    print(f"MLflow on http://{host}:{port}", flush=True)
+    # In our place, so that whoever stops this command stops the server.
+    os.execve(command[0], command, {**UI_ENVIRONMENT, **os.environ})
 
 
 @app.command("list")
