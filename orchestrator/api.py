@@ -24,6 +24,7 @@ from tasks.specs import DatasetInfo, Key, Plugin
 if TYPE_CHECKING:
     import pandas
 
+    from orchestrator.steps import Setting
     from orchestrator.tracking import SyncReport
 
 DEFAULT_STORE = "augury-store"
@@ -95,6 +96,8 @@ class RunOptions:
     """Of a Ray cluster; None starts Ray here."""
     num_workers: int | None = None
     """Steps at once; None is one for each core."""
+    gpus: bool | None = None
+    """Use GPUs or not; None uses those in sight, True waits for a cluster to start one."""
     retry_failed: bool = False
     reuse_workers: bool = True
 
@@ -107,6 +110,8 @@ class RunResult:
     results: tuple[StudyResult, ...]
     num_steps: int
     """Steps that were done now."""
+    losses: tuple[str, ...]
+    """Steps that the machine took away too often, a line each."""
     drained: bool
 
     @property
@@ -134,11 +139,7 @@ def plan(
     scores: dict[Key, Scores] = {}
     made = make_plan(studies, infos, scores)
     # A winner may decide a study whose winner decides another: look again until nothing is new.
-    while (
-        new := {key: s for key in made.awaited if (s := _scores(ledger, key)) is not None} | scores
-    ):
-        if new == scores:
-            break
+    while (new := _known_scores(ledger, made.awaited, studies, infos) | scores) != scores:
         scores = new
         made = make_plan(studies, infos, scores)
     done, failed = ledger.finished(STEP_KINDS), ledger.failed(STEP_KINDS)
@@ -155,6 +156,29 @@ def _sources(study: StudySpec) -> Iterable[Plugin]:
     yield from sources(study)
     if study.best_of is not None:
         yield from _sources(study.best_of.study)
+
+
+def _known_scores(
+    ledger: Ledger,
+    awaited: Sequence[Key],
+    studies: Sequence[StudySpec],
+    infos: dict[Plugin, DatasetInfo],
+) -> dict[Key, Scores]:
+    """Scores of the trials that decide a winner; empty for those that can never have any."""
+    if not awaited:
+        return {}
+    siblings = [study.best_of.study for study in studies if study.best_of is not None]
+    steps = make_plan(siblings, infos, {}).steps
+    bad = ledger.failed(STEP_KINDS) - ledger.finished(STEP_KINDS)
+    for key, step in steps.items():
+        if any(need in bad for need in step.needs):
+            bad.add(key)
+    found = {key: _scores(ledger, key) for key in awaited}
+    return {
+        key: {} if scores is None else scores
+        for key, scores in found.items()
+        if scores is not None or key in bad
+    }
 
 
 def _scores(ledger: Ledger, key: Key) -> Scores | None:
@@ -201,13 +225,20 @@ def _carry_out(
     options: RunOptions,
     watcher: Callable[[dict[Key, Step], Clock], Display] | None,
 ) -> RunResult:
+    # Ray's own processes would print into the display what is said there in one line.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     from orchestrator import cluster, execute
     from orchestrator.live import LiveFeed
-    from orchestrator.steps import Setting, source_commit
+    from orchestrator.steps import Setting, name_store, source_commit
     from orchestrator.tracking import Tracker
 
     ledger, store = planned.ledger, planned.ledger.uri
-    setting = Setting(store=store, commit=source_commit(), keep_weights=_keep_weights(studies))
+    setting = Setting(
+        store=store,
+        store_id=name_store(ledger),
+        commit=source_commit(),
+        keep_weights=_keep_weights(studies),
+    )
     uri = tracking_address(ledger, options.tracking_uri)
     clock = Clock(
         slots=options.num_workers or os.cpu_count() or 1,
@@ -217,9 +248,11 @@ def _carry_out(
     shown: Display = watcher(planned.to_run, clock) if watcher else Silent()
     feed = LiveFeed(Tracker(uri, shown.note), ledger, shown.note)
     num_steps, drained = 0, False
+    losses: tuple[str, ...] = ()
+    results: tuple[StudyResult, ...] = ()
     try:
         feed.open(planned.plan)
-        with cluster.attached(options.address, options.num_workers, ledger) as found:
+        with cluster.attached(options.address, options.num_workers, options.gpus, ledger) as found:
             clock.slots = found.slots
             while steps := planned.to_run:
                 before = len(planned.done)
@@ -235,6 +268,7 @@ def _carry_out(
                 planned = _again(planned, studies, store)
                 num_steps += len(planned.done) - before
                 drained = outcome.drained
+                losses = tuple(f"{steps[k].title}: {why}" for k, why in outcome.losses.items())
                 if outcome.user_error:
                     raise InputError(outcome.user_error)
                 new = {key: step for key, step in planned.to_run.items() if key not in steps}
@@ -245,12 +279,27 @@ def _carry_out(
     finally:
         # Whatever ended the run, what was measured is kept and no MLflow run is left open.
         save_rates(ledger, clock.rates)
-        results = tuple(collect(s, planned.plan, ledger) for s in planned.plan.studies)
-        feed.close(planned.plan, results)
-        shown.close()
+        try:
+            results = tuple(collect(s, planned.plan, ledger) for s in planned.plan.studies)
+        finally:
+            feed.close(planned.plan, results)
+            shown.close()
     if not feed.gave_up:
         _note_mirrored(planned, uri)
-    return RunResult(planned=planned, results=results, num_steps=num_steps, drained=drained)
+    drop_weights(planned, setting)
+    return RunResult(
+        planned=planned, results=results, num_steps=num_steps, losses=losses, drained=drained
+    )
+
+
+def drop_weights(planned: Planned, setting: "Setting") -> None:
+    """Delete weights that need not be kept, where a kill came between a trial and that."""
+    from orchestrator import steps
+
+    if setting.keep_weights != "all":
+        for trial in planned.plan.trials():
+            if trial.evaluate in planned.done:
+                steps.drop_weights(trial.trial, setting)
 
 
 def _again(planned: Planned, studies: Sequence[StudySpec], store: str) -> Planned:
@@ -298,13 +347,24 @@ def report(
     Args:
         sheets: also read sample images and loss curves, for pages.
     """
-    planned = plan(studies, store)
+    planned = _with_data(plan(studies, store))
     return [
         collect(
             each, planned.plan, planned.ledger, sheets=sheets, command=_command(each.spec, store)
         )
         for each in planned.plan.studies
     ]
+
+
+def _with_data(planned: Planned) -> Planned:
+    """Records are found by what the data holds: without it there is nothing to say."""
+    if planned.plan.placeholders:
+        missing = planned.plan.placeholders[0]
+        raise InputError(
+            f"{missing} is not there, so the records of these studies cannot be found; run this "
+            f"where the study was run, or say where the data is"
+        )
+    return planned
 
 
 def frame(study: StudySpec, store: str = DEFAULT_STORE) -> "pandas.DataFrame":
@@ -325,7 +385,7 @@ def sync(
     from orchestrator.live import study_runs
     from orchestrator.report.write import write_report
 
-    planned = plan(studies, store)
+    planned = _with_data(plan(studies, store))
     uri = tracking_address(planned.ledger, tracking_uri)
     found = [
         (
@@ -379,7 +439,7 @@ def _settle(planned: Planned, options: RunOptions) -> RunResult:
             _note_mirrored(planned, uri)
         except tracking.TrackingUnavailable as error:
             print(f"{error}; `augury sync` brings the runs there later", file=sys.stderr)
-    return RunResult(planned=planned, results=results, num_steps=0, drained=False)
+    return RunResult(planned=planned, results=results, num_steps=0, losses=(), drained=False)
 
 
 def _note_mirrored(planned: Planned, uri: str) -> None:

@@ -70,6 +70,9 @@ class Board:
         self.failures: dict[Key, str] = {}
         self.user_error: str | None = None
         """The first fault of the user's own data: nothing more is started then."""
+        self.losses: dict[Key, str] = {}
+        """Why jobs were taken away for good in this run; they are done next time."""
+        self.is_aborted = False
         self._watcher = watcher
         self._lock = threading.RLock()
         self._draining = False
@@ -78,6 +81,7 @@ class Board:
             - {step.key for step in job.steps}
             for key, job in self.jobs.items()
         }
+        self._others = [key for key, job in self.jobs.items() if job.first.kind != "trial"]
         self._running: set[Key] = set()
         self._ended: set[Key] = set()
 
@@ -90,6 +94,8 @@ class Board:
         """
         with self._lock:
             if self.stopping or len(self._running) >= self.slots:
+                return None
+            if trials and any(self._is_ready(key) for key in self._others):
                 return None
             wanted = self.jobs if among is None else among
             for key in wanted:
@@ -106,11 +112,15 @@ class Board:
     @property
     def stopping(self) -> bool:
         """Nothing more is started."""
-        return self._draining or self.user_error is not None
+        return self._draining or self.user_error is not None or self.is_aborted
 
     def drain(self) -> None:
         """Start nothing more; what runs goes on to its end."""
         self._draining = True
+
+    def abort(self) -> None:
+        """Nobody waits any longer for what runs."""
+        self.is_aborted = True
 
     def is_over(self, trials: bool) -> bool:
         """No job of this sort runs, and none can become ready any more."""
@@ -161,6 +171,7 @@ class Board:
             self._running.discard(job.first.key)
             if not again:
                 self._ended.add(job.first.key)
+                self.losses[job.first.key] = message
 
     def blame_user(self, message: str) -> None:
         """Stop the run: the user's data cannot be used."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import api
+from orchestrator.report.wording import counted
 from orchestrator.study import StudySpec, load_studies
 from tasks.errors import InputError
 
@@ -35,7 +36,7 @@ TrackingUri = Annotated[
     typer.Option("--tracking-uri", metavar="URI", help="MLflow; a SQLite file where not given."),
 ]
 FORMATS = {"md": "markdown", "csv": "csv", "json": "json", "html": "html", "tex": "latex"}
-COMPLETE, USER_ERROR, INCOMPLETE = 0, 2, 3
+COMPLETE, USER_ERROR, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
 
 @app.command()
@@ -67,6 +68,10 @@ def run(
     num_workers: Annotated[
         int | None, typer.Option("--num-workers", min=1, help="Steps at once; else one a core.")
     ] = None,
+    gpus: Annotated[
+        bool | None,
+        typer.Option("--gpus/--no-gpus", help="Wait for GPUs, or use none; else those there are."),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed steps again.")
     ] = False,
@@ -78,6 +83,7 @@ def run(
         tracking_uri=tracking_uri,
         address=address,
         num_workers=num_workers,
+        gpus=gpus,
         retry_failed=retry_failed,
     )
     result = api.run(_load(studies, overrides, smoke), store, options, _display)
@@ -98,11 +104,14 @@ def _say_incomplete(result: api.RunResult) -> None:
     planned = result.planned
     missing = planned.plan.unique - planned.num_finished
     lines = [f"incomplete: {missing} of {planned.plan.unique} trials are not finished"]
+    here = {study.spec.name for study in planned.plan.studies}
     for study in planned.plan.studies:
         if study.awaits:
-            lines.append(f"study {study.spec.name} needs study {study.awaits}: run that too")
+            also = "finished" if study.awaits in here else "run too"
+            lines.append(f"study {study.spec.name} needs study {study.awaits} {also}")
+    lines += [f"{loss} (is there enough memory?)" for loss in result.losses]
     if planned.failed:
-        lines.append(f"{len(planned.failed)} steps failed; --retry-failed runs them again")
+        lines.append(f"{counted(len(planned.failed), 'step')} failed; --retry-failed runs it again")
     elif not any(study.awaits for study in planned.plan.studies):
         lines.append("run the same command again to go on")
     print("; ".join(lines), file=sys.stderr)
@@ -150,7 +159,10 @@ def status(store: Store = api.DEFAULT_STORE) -> None:
         print(f"{store} holds no study yet; start one with: augury run quickstart")
     for study in studies:
         planned = api.plan([study], store)
-        failed = f", {len(planned.failed)} steps failed" if planned.failed else ""
+        if planned.plan.placeholders:
+            print(f"{study.name}: {planned.plan.placeholders[0]} is not there")
+            continue
+        failed = f", {counted(len(planned.failed), 'step')} failed" if planned.failed else ""
         print(
             f"{study.name}: {planned.num_finished} of {planned.plan.unique} trials finished{failed}"
         )
@@ -251,8 +263,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         code = USER_ERROR
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept, run the same command to go on", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -262,4 +273,6 @@ def main() -> None:
             raise
         print(f"error: {_usage(error)}", file=sys.stderr)
         code = getattr(error, "exit_code", USER_ERROR)
+    if code == INTERRUPTED:
+        print("stopped; what was finished is kept, run the same command to go on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else COMPLETE)

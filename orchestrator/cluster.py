@@ -33,11 +33,18 @@ class Cluster:
     gpu_memory_bytes: int
     """Of the smallest GPU in sight; 0 without one."""
     local: bool
+    may_grow: bool
+    """More steps may be handed over than fit now, so that an autoscaler sees what is wanted."""
 
 
 @contextlib.contextmanager
-def attached(address: str | None, num_workers: int | None, ledger: Ledger) -> Iterator[Cluster]:
+def attached(
+    address: str | None, num_workers: int | None, gpus: bool | None, ledger: Ledger
+) -> Iterator[Cluster]:
     """Connect to a Ray cluster, or start Ray on this machine for as long as the block lasts.
+
+    Args:
+        gpus: use them or not; None uses those that are there. True waits for an autoscaler.
 
     Raises InputError where there is no cluster at `address`, or where it cannot see the store.
     """
@@ -68,7 +75,7 @@ def attached(address: str | None, num_workers: int | None, ledger: Ledger) -> It
     try:
         if address is not None:
             _check_store_is_shared(ledger)
-        yield _measure(address is None, num_workers)
+        yield _measure(address is None, num_workers, gpus)
     finally:
         ray.shutdown()
 
@@ -87,16 +94,26 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-def _measure(local: bool, num_workers: int | None) -> Cluster:
+def _measure(local: bool, num_workers: int | None, gpus: bool | None) -> Cluster:
     import ray
 
     resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), float(resources.get("GPU", 0))
+    cpus, num_gpus = int(resources.get("CPU", 0)), float(resources.get("GPU", 0))
     slots = num_workers or max(1, cpus)
     memory = 0
-    if gpus:
+    if gpus is False:
+        num_gpus = 0.0
+    elif num_gpus or gpus:
+        # Where no node with a GPU is up yet, this call is what makes an autoscaler start one.
         memory = int(ray.get(ray.remote(num_gpus=0.01, num_cpus=0)(_gpu_memory).remote()))
-    return Cluster(slots=slots, num_gpus=gpus, gpu_memory_bytes=memory, local=local)
+        num_gpus = float(ray.cluster_resources().get("GPU", 0))
+    return Cluster(
+        slots=slots,
+        num_gpus=num_gpus,
+        gpu_memory_bytes=memory,
+        local=local,
+        may_grow=not local and num_workers is None,
+    )
 
 
 def _gpu_memory() -> int:

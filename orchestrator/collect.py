@@ -14,7 +14,7 @@ from orchestrator.report.results import CellResult, CostLine, SetSample, StudyRe
 from orchestrator.settings import FolderSet
 from orchestrator.steps import fetch_pack
 from tasks import plugins
-from tasks.packs import Pack, select, select_first
+from tasks.packs import Indices, Pack, select, select_first
 from tasks.predictions import StoredPredictions, load_predictions
 from tasks.specs import FitSpec, GatherSpec, Key, SampleSpec, TrialSpec, canonical
 
@@ -77,7 +77,7 @@ def _used(study: PlannedStudy, plan: Plan) -> list[Step]:
 
 def _failures(study: PlannedStudy, plan: Plan, ledger: Ledger) -> dict[Key, str]:
     """One line for each step that failed, or that needs one which did."""
-    kinds = ("fit", "sample", "trial", "evaluate")
+    kinds = ("pack", "fit", "sample", "gather", "trial", "evaluate")
     marked = {kind: ledger.failed([kind]) for kind in kinds}
     found: dict[Key, str] = {}
     for step in _used(study, plan):
@@ -249,8 +249,9 @@ def _costs(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> tuple[
 
 
 def _notes(study: PlannedStudy, plan: Plan, finished: list[TrialResult]) -> Iterator[str]:
-    if study.awaits:
-        yield f"deferred until study {study.awaits} is finished"
+    tests = sorted({cell.num_test for cell in study.cells})
+    if len(tests) > 1:
+        yield f"the cells are tested on different numbers of images: {tests[0]} to {tests[-1]}"
     for field, what in (("device", "devices"), ("threads", "thread counts")):
         kinds = sorted({str(getattr(trial, field)) for trial in finished})
         if len(kinds) > 1:
@@ -291,8 +292,8 @@ def _sheets(
         spec = max(with_real, key=lambda s: sum(s.cell.images.training))
         with contextlib.suppress(KeyError):  # not made yet
             pack = Pack(ledger.fetch("pack", spec.cell.images.pack))
-            yield _sample("real", pack, select(pack, spec.cell.images)[1])
-    names = _set_names(study, plan)
+            yield _sample("real", pack, select(pack, spec.cell.images)[1], study.classes)
+    names = {pack: name for cell in study.cells for name, pack in cell.packs}
     seen: set[Key] = set()
     for spec in trials:
         for each in spec.cell.sets:
@@ -302,28 +303,20 @@ def _sheets(
                     pack = Pack(fetch_pack(ledger, each.pack))
                     rows = select_first(pack, each.counts)
                     losses = _losses(plan.steps[each.pack], plan, ledger)
-                    yield _sample(names.get(each.pack, "synthetic"), pack, rows, losses)
-
-
-def _set_names(study: PlannedStudy, plan: Plan) -> dict[Key, str]:
-    """Pack of a set -> its name in the study, with the size where one name stands for several."""
-    names: dict[Key, str] = {}
-    for cell in study.cells:
-        for trial in cell.trials[:1]:
-            spec = plan.steps[trial.trial].spec
-            assert isinstance(spec, TrialSpec)
-            for name, pack in zip(
-                [n for n, _ in cell.settings.sets], plan.steps[trial.trial].needs[1:], strict=True
-            ):
-                names.setdefault(pack, name)
-    return names
+                    yield _sample(names[each.pack], pack, rows, study.classes, losses)
 
 
 def _sample(
-    name: str, pack: Pack, rows: Any, losses: Mapping[str, tuple[tuple[float, float], ...]] = {}
+    name: str,
+    pack: Pack,
+    rows: Indices,
+    classes: tuple[str, ...],
+    losses: Mapping[str, tuple[tuple[float, float], ...]] = {},
 ) -> SetSample:
-    images = []
-    for label in range(min(len(pack.classes), SHEET_CLASSES)):
+    images: list[tuple[bytes, ...]] = []
+    for wanted in classes[:SHEET_CLASSES]:
+        # A folder of synthetic images may lack classes, and numbers the others its own way.
+        label = pack.classes.index(wanted) if wanted in pack.classes else None
         mine = [int(row) for row in rows if pack.labels[row] == label][:SHEET_IMAGES]
         images.append(tuple(_png(pack, row) for row in mine))
     return SetSample(name=name, images=tuple(images), losses=losses)

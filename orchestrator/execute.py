@@ -40,6 +40,8 @@ class Outcome:
 
     failures: Mapping[Key, str]
     """Steps that failed by their own exception, with one line each."""
+    losses: Mapping[Key, str]
+    """Steps that the machine took away too often, with one line each."""
     drained: bool
     user_error: str | None
 
@@ -61,21 +63,34 @@ def execute(
         reuse_workers: train one trial after another in the same process (on a machine without
             GPU); results are bit-equal either way.
     """
-    extra = 0 if cluster.local else PENDING_ON_CLUSTER
-    board = Board(steps, cluster.slots + extra, watcher)
+    board = Board(steps, cluster.slots + (PENDING_ON_CLUSTER if cluster.may_grow else 0), watcher)
+    crashes: list[BaseException] = []
     with _drain_on_signal(board, say) as drained:
         generation = threading.Thread(
-            target=_generate,
-            args=(board, cluster, setting, ledger),
+            target=_generate_or_abort,
+            args=(board, cluster, setting, ledger, crashes),
             name="augury-generate",
             daemon=True,
         )
         generation.start()
-        _train(board, ledger, cluster, setting, reuse_workers)
-        while generation.is_alive():
-            # In short waits, because a signal is handled between them.
-            generation.join(0.2)
-    return Outcome(failures=board.failures, drained=drained.is_set(), user_error=board.user_error)
+        try:
+            _train(board, ledger, cluster, setting, reuse_workers)
+            while generation.is_alive():
+                # In short waits, because a signal is handled between them.
+                generation.join(0.2)
+        except BaseException:
+            # Ray is shut down next, and must not be started anew by a thread that still asks it.
+            board.abort()
+            generation.join(5)
+            raise
+    if crashes:
+        raise crashes[0]
+    return Outcome(
+        failures=board.failures,
+        losses=board.losses,
+        drained=drained.is_set(),
+        user_error=board.user_error,
+    )
 
 
 @contextlib.contextmanager
@@ -118,12 +133,27 @@ def _events(step: Step, setting: Setting) -> Iterator[tuple[str, Any]]:
         yield "failed", (error.message, error.by_user)
 
 
+def _generate_or_abort(
+    board: Board,
+    cluster: Cluster,
+    setting: Setting,
+    ledger: Ledger,
+    crashes: list[BaseException],
+) -> None:
+    """A thread that died silently would leave the trials waiting for ever."""
+    try:
+        _generate(board, cluster, setting, ledger)
+    except BaseException as error:
+        crashes.append(error)
+        board.abort()
+
+
 def _generate(board: Board, cluster: Cluster, setting: Setting, ledger: Ledger) -> None:
     # On one machine the board counts the slots; Ray must not count idle trial workers against them.
     remote = ray.remote(num_returns="streaming", max_retries=0)(_events)
     flying: dict[Any, Job] = {}
     losses: dict[Key, int] = {}
-    while flying or not board.is_over(trials=False):
+    while not board.is_aborted and (flying or not board.is_over(trials=False)):
         while (job := board.take(trials=False)) is not None:
             wanted = resources(job.first, cluster)
             flying[

@@ -104,14 +104,19 @@ def label_of(coordinates: Iterable[tuple[str, Any]]) -> str:
     for path, value in coordinates:
         if value is None:
             continue
-        shown = value
-        if isinstance(value, dict):
-            shown = value.get("name", json.dumps(value, sort_keys=True))
-        elif isinstance(value, list):
-            shown = " + ".join(str(item) for item in value)
-        bare = path in BARE_AXES
-        parts.append(str(shown) if bare else f"{path.rpartition('.')[2]}={shown}")
+        text = spelled(value)
+        parts.append(text if path in BARE_AXES else f"{path.rpartition('.')[2]}={text}")
     return ", ".join(parts) or "all"
+
+
+def spelled(value: Any) -> str:
+    """An axis value for people: `{name: small_cnn, width: 8}` is `small_cnn width=8`."""
+    if isinstance(value, dict):
+        rest = [f"{key}={spelled(item)}" for key, item in value.items() if key != "name"]
+        return " ".join([*([str(value["name"])] if "name" in value else []), *rest])
+    if isinstance(value, list):
+        return " + ".join(spelled(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def base_subset(spec: "StudySpec", winner: Any = None) -> SubsetSettings:

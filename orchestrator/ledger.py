@@ -54,7 +54,7 @@ class Ledger:
         if self.local is not None:
             there = next(path for path in (self.local, *self.local.parents) if path.exists())
             if not there.is_dir():
-                raise InputError(f"--store {uri}: {str(there)!r} is a file, not a folder")
+                raise InputError(f"--store {uri}: {str(there)!r} is not a folder")
 
     def check_writable(self) -> None:
         """Raises InputError where nothing can be written."""
@@ -254,7 +254,8 @@ class Ledger:
 
     def path(self, name: str) -> str:
         """A place in the store for others to write to, as URI."""
-        return f"{self.uri}/{name}"
+        plain, mark, query = self.uri.partition("?")
+        return f"{plain}/{name}{mark}{query}"
 
     def delete(self, name: str) -> None:
         """Remove a place given by `path`."""

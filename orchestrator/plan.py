@@ -17,6 +17,7 @@ from orchestrator.planned import (
 from orchestrator.resolve import RealImages, Steps, plan_cell, real_images
 from orchestrator.settings import FolderSet
 from orchestrator.study import StudySpec
+from tasks.errors import InputError
 from tasks.specs import DatasetInfo, Key, Plugin
 
 __all__ = [
@@ -141,6 +142,13 @@ def _winner(
 
 
 def _plan_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
+    try:
+        return _planned_study(spec, winner, steps)
+    except InputError as error:
+        raise InputError(f"{spec.origin}: {error}") from error
+
+
+def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
     ground = base_subset(spec, winner)
     found: list[PlannedCell] = []
     places: list[tuple[tuple[str, Any], ...]] = []
@@ -150,6 +158,13 @@ def _plan_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
     for cell in cells(spec, winner):
         real = real_images(cell.settings.dataset, cell.settings.subset, steps)
         first = first or real
+        if first.info.classes != real.info.classes:
+            raise InputError(
+                f"dataset: the cells of one study must have the same classes; "
+                f"{cell.settings.dataset.reader.name} has {len(real.info.classes)}, such as "
+                f"{real.info.classes[0]!r}, others {len(first.info.classes)}, such as "
+                f"{first.info.classes[0]!r}"
+            )
         planned, cell_key = plan_cell(spec.seeds, cell, ground, real, steps)
         # Cells that turned out equal are one: it keeps the coordinates it had first.
         if cell_key not in by_key:
@@ -168,8 +183,23 @@ def _plan_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
         num_validation=sum(first.images.validation),
         num_test=sum(first.info.splits["test"].counts),
         classes=first.info.classes,
-        skipped=tuple(s for split in ("train", "test") for s in first.info.splits[split].skipped),
+        skipped=_skipped(spec, winner, steps),
     )
+
+
+def _skipped(spec: StudySpec, winner: Any, steps: Steps) -> tuple[str, ...]:
+    """Every image, real or of a set, that is left out because it cannot be read."""
+    found: dict[str, None] = {}
+    for cell in cells(spec, winner):
+        for split in ("train", "test"):
+            found.update(
+                dict.fromkeys(steps.infos[cell.settings.dataset.reader].splits[split].skipped)
+            )
+        for name, each in cell.settings.sets:
+            if isinstance(each, FolderSet):
+                left_out = steps.infos[each.reader].splits["all"].skipped
+                found.update(dict.fromkeys(f"{name}: {image}" for image in left_out))
+    return tuple(found)
 
 
 def _baseline(

@@ -52,6 +52,10 @@ class PlannedCell:
     eval_every: int
     num_real: int
     num_synthetic: int
+    packs: tuple[tuple[str, Key], ...]
+    """Name and pack of each synthetic set."""
+    num_validation: int
+    num_test: int
     model: str
     num_parameters: int | None
     baseline: int | None

@@ -38,6 +38,9 @@ from tasks.specs import (
     content_key,
 )
 
+MOST_IMAGES = 100_000_000
+"""Of one set: beyond any study, and what a slip of the finger easily asks for."""
+
 SHARD_IMAGES = 1024
 """Aim for the images of one shard; a shard holds whole sampling batches."""
 
@@ -114,7 +117,13 @@ def _validation(counts: Counts, fraction: float) -> tuple[Counts, Counts]:
             f"dataset.val_fraction: {fraction!r} of {sum(counts)} images leaves none for "
             f"validation; give a larger fraction"
         )
-    return validation, tuple(c - v for c, v in zip(counts, validation, strict=True))
+    pool = tuple(c - v for c, v in zip(counts, validation, strict=True))
+    if not sum(pool):
+        raise InputError(
+            f"dataset.val_fraction: {fraction!r} of {sum(counts)} images leaves none to train on; "
+            f"give a smaller fraction"
+        )
+    return validation, pool
 
 
 @functools.lru_cache(maxsize=65536)
@@ -211,6 +220,9 @@ def plan_cell(
         eval_every=recipe.eval_every,
         num_real=num_real,
         num_synthetic=num_synthetic,
+        packs=tuple((name, pack) for (name, _), pack in zip(chosen.sets, packs, strict=True)),
+        num_validation=sum(images.validation),
+        num_test=sum(real.info.splits["test"].counts),
         model=model_label(chosen.model),
         num_parameters=num_parameters(chosen.model),
         baseline=None,
@@ -287,7 +299,7 @@ def _synthetic(
 ) -> tuple[SyntheticImages, Key]:
     if isinstance(each, FolderSet):
         return _folder(name, each, wanted, real, steps)
-    return _generated(name, each, real, steps)
+    return _generated(name, each, wanted, real, steps)
 
 
 def _folder(
@@ -322,7 +334,7 @@ def _folder(
 
 
 def _generated(
-    name: str, each: GeneratedSet, real: RealImages, steps: Steps
+    name: str, each: GeneratedSet, wanted: SubsetSettings, real: RealImages, steps: Steps
 ) -> tuple[SyntheticImages, Key]:
     fit_spec = FitSpec(generator=each.generator, images=real.images, seed=each.settings.seed)
     label = each.generator.name
@@ -333,7 +345,9 @@ def _generated(
         each.generator.config.steps,
         _key_of(fit_spec),
     )
-    counts = _set_counts(each, real.images.training)
+    counts = _set_counts(each, wanted, real.images.training)
+    if sum(counts) > MOST_IMAGES:
+        raise InputError(f"synthetic.{name}: {sum(counts)} images are more than {MOST_IMAGES}")
     recipe = SetSpec(
         fit=fit,
         sampling=each.sampling,
@@ -368,7 +382,9 @@ def _shards(recipe: SetSpec, steps: Steps, label: str) -> tuple[Key, tuple[Key, 
     return _set_key(recipe), tuple(shards)
 
 
-def _set_counts(each: GeneratedSet, training: Counts) -> Counts:
+def _set_counts(each: GeneratedSet, wanted: SubsetSettings, training: Counts) -> Counts:
     if each.settings.per_class is not None:
-        return tuple(each.settings.per_class for _ in training)
+        # A fraction scales real and synthetic images alike.
+        whole = tuple(each.settings.per_class for _ in training)
+        return _subset(whole, SubsetSettings(fraction=wanted.fraction))
     return tuple((each.settings.multiplier or 1) * count for count in training)

@@ -22,7 +22,7 @@ BYTES_PER_PARAMETER = 16
 Variant = Literal["real", "synthetic", "mixed"]
 VARIANTS: tuple[Variant, ...] = ("real", "synthetic", "mixed")
 Fraction = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
 
 
 @strict_dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -4,9 +4,12 @@ import errno
 import importlib.metadata
 import os
 import platform
+import re
+import shutil
 import subprocess
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +36,19 @@ THREADS = 1
 """Of every step, whatever runs beside it: more cores run more steps, and never change a result."""
 
 CHECKPOINT_EVERY_S = 60.0
+STORE_NOTE = "store"
+
+FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.ESTALE)
+
+FAULT_TEXTS = (
+    "No space left on device",
+    "can't allocate memory",
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+)
+"""How libraries that raise no OSError (torch, safetensors) speak of full disks and memory."""
+
+FULL_BELOW_BYTES = 50_000_000
 
 LIBRARIES = ("augury", "torch", "torchvision", "timm", "diffusers", "numpy", "pyarrow", "ray")
 
@@ -52,9 +68,20 @@ class Setting:
     """What is the same for all steps of a run."""
 
     store: str
+    store_id: str
+    """As `name_store` gave it."""
     commit: str
     """Of Augury's source, with `-dirty` where it was changed; empty outside a checkout."""
-    keep_weights: str = "selected"
+    keep_weights: str = "all"
+
+
+def name_store(ledger: Ledger) -> str:
+    """The name that a store keeps for its life; given now, if it has none yet."""
+    found = ledger.note(STORE_NOTE)
+    if found is None:
+        found = {"id": uuid.uuid4().hex}
+        ledger.put_note(STORE_NOTE, found)
+    return str(found["id"])
 
 
 def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
@@ -64,6 +91,7 @@ def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
     memory) are raised as they are and leave no record, so that the step is simply run again.
     """
     ledger = Ledger(setting.store)
+    _check_store(ledger, setting)
     if ledger.record(step.kind, step.key) is not None:
         return
     if step.kind not in ("pack", "gather"):
@@ -74,30 +102,43 @@ def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
         yield from _work(step, ledger, attempt, device)
     except Exception as error:
         if ledger.record(step.kind, step.key) is not None:
-            # Another run on the same store was faster, and swept this attempt away.
+            # Another run on the same store was faster, and may have swept this attempt away.
+            ledger.discard(attempt)
             return
-        if _is_fault(error):
+        if _is_fault(error, attempt.folder):
             ledger.discard(attempt)
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
-        by_user = isinstance(error, InputError)
-        failed = {
-            "title": step.title,
-            "error": message if by_user else f"{type(error).__name__}: {message}",
-            "traceback": traceback.format_exc(),
-            "settings": canonical(step.spec),
-        }
-        if step.kind in ("pack", "gather"):
-            # The data is to blame, and mended data has another key.
-            ledger.discard(attempt)
-        else:
-            ledger.fail(attempt, failed)
-        raise StepFailed(failed["error"], by_user) from error
+        raise _failed(step, ledger, attempt, error) from error
     except BaseException:
         # Closed from outside, as by a worker that is told to stop: the step is not done.
         ledger.discard(attempt)
         raise
     ledger.commit(attempt, _record(step, attempt, setting, device, started))
+
+
+def _failed(step: Step, ledger: Ledger, attempt: Attempt, error: Exception) -> StepFailed:
+    """Note a failure, unless bad data is to blame: mended data has another key."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    by_user = isinstance(error, InputError)
+    said = message if by_user else f"{type(error).__name__}: {message}"
+    if by_user and step.kind in ("pack", "gather"):
+        ledger.discard(attempt)
+    else:
+        record = {
+            "title": step.title,
+            "error": said,
+            "traceback": traceback.format_exc(),
+            "settings": canonical(step.spec),
+        }
+        ledger.fail(attempt, record)
+    return StepFailed(said, by_user)
+
+
+def _check_store(ledger: Ledger, setting: Setting) -> None:
+    """A node of a cluster that does not see the store would write where nobody looks."""
+    found = ledger.note(STORE_NOTE)
+    if found is None or found["id"] != setting.store_id:
+        raise ConnectionError(f"this node does not see the store {setting.store}")
 
 
 def _work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
@@ -146,14 +187,28 @@ def fetch_pack(ledger: Ledger, key: str) -> Path:
         return ledger.fetch("pack", key)
 
 
-def _is_fault(error: Exception) -> bool:
+def _is_fault(error: Exception, folder: Path) -> bool:
     """The machine is to blame, not the step: running it again may well work."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, InputError):
+        return False
+    if isinstance(error, MemoryError | ConnectionError | TimeoutError):
         return True
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.ESTALE)
-    if isinstance(error, OSError) and not isinstance(error, InputError):
-        return error.errno in full
-    return False
+    if isinstance(error, OSError) and (error.errno is None or error.errno in FAULTS):
+        return True
+    if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    text = str(error)
+    if any(phrase in text for phrase in FAULT_TEXTS):
+        return True
+    if any(int(code) in FAULTS for code in re.findall(r"\bos error (\d+)", text)):
+        return True
+    # torch does not say why it could not write a file.
+    return "[enforce fail at inline_container.cc" in text and _is_full(folder)
+
+
+def _is_full(folder: Path) -> bool:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(there)[2] < FULL_BELOW_BYTES
 
 
 def _calm() -> None:
@@ -220,8 +275,11 @@ class FileCheckpoints:
 
         self._attempt.scratch.mkdir(parents=True, exist_ok=True)
         aside = self._attempt.scratch / f".{self.NAME}.{os.getpid()}"
-        torch.save(state(), aside)
-        aside.replace(self._attempt.scratch / self.NAME)
+        try:
+            torch.save(state(), aside)
+            aside.replace(self._attempt.scratch / self.NAME)
+        finally:
+            aside.unlink(missing_ok=True)
         self._ledger.keep_scratch(self._attempt, self.NAME)
         self._last = time.monotonic()
 

@@ -111,7 +111,16 @@ def _follow(study: StudySpec, others: Mapping[str, StudySpec]) -> StudySpec:
     best_of = study.best_of
     if best_of is None or best_of.study.name not in others:
         return study
-    return replace(study, best_of=replace(best_of, study=others[best_of.study.name]))
+    other = others[best_of.study.name]
+    if best_of.path not in other.axes:
+        raise InputError(
+            f"{study.origin}: {best_of.path}.best_of: study {other.origin!r} has no axis "
+            f"{best_of.path!r}; {nearest(best_of.path, other.axes)}"
+        )
+    followed = replace(study, best_of=replace(best_of, study=other))
+    for value in candidates(followed):
+        cells(followed, value)
+    return followed
 
 
 def _load(name: str, overrides: tuple[str, ...], smoke: bool, above: tuple[Path, ...]) -> StudySpec:
@@ -278,7 +287,7 @@ def _metrics(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _keep(document: Mapping[str, Any]) -> str:
-    keep = document.get("keep_weights", "selected")
+    keep = document.get("keep_weights", "all")
     if keep not in KEEP_WEIGHTS:
         raise InputError(
             f"keep_weights: {shown(keep)} is unknown; {nearest(str(keep), KEEP_WEIGHTS)}"

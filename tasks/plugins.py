@@ -11,8 +11,6 @@ from pydantic import TypeAdapter
 from tasks.errors import InputError, nearest
 from tasks.specs import Plugin
 
-KINDS = ("datasets", "generators", "classifiers", "metrics")
-
 
 @functools.cache
 def names(kind: str) -> tuple[str, ...]:

@@ -10,6 +10,11 @@ from orchestrator.report.table import Row, coordinate_texts, rows, shown_metrics
 
 Verdict = Literal["baseline", "higher", "lower", "undecided", ""]
 
+FEWEST_EQUAL = 6
+"""Pairs from which equal differences may claim a direction: the exact test can go below 0.05."""
+ROUNDING = 1e-9
+"""Equal differences of scores are not equal in their last bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -30,11 +35,27 @@ class Grid:
     lines: tuple[Line, ...]
 
 
+def has_equal_differences(row: Row) -> bool:
+    """Whether all pairs, two or more, differ alike: their interval has no width and says nothing.
+
+    Scores move in whole images, so a few seeds fall together by chance.
+    """
+    if row.ci_low is None or row.ci_high is None:
+        return False
+    return row.ci_high - row.ci_low < ROUNDING
+
+
+def is_too_equal(row: Row) -> bool:
+    """Whether equal differences are so few that they may be chance."""
+    num_pairs = row.comparison.num_pairs if row.comparison else 0
+    return has_equal_differences(row) and num_pairs < FEWEST_EQUAL
+
+
 def verdict(row: Row) -> Verdict:
     """What a row may claim: a direction only where the interval of the difference excludes zero."""
     if row.ci_low is None or row.ci_high is None:
         return "undecided" if row.comparison else ""
-    if row.ci_low <= 0 <= row.ci_high:
+    if row.ci_low <= 0 <= row.ci_high or is_too_equal(row):
         return "undecided"
     return "higher" if row.ci_low > 0 else "lower"
 
@@ -87,12 +108,14 @@ def score_grid(result: StudyResult) -> Grid:
 
 
 def _extra_columns(result: StudyResult) -> dict[str, list[str]]:
+    """What cells differ in beside the axes; a heading that an axis has is not given twice."""
     columns = {}
     if len({cell.model for cell in result.cells}) > 1:
         columns["parameters (M)"] = [wording.millions(cell.num_parameters) for cell in result.cells]
     if len({cell.steps for cell in result.cells}) > 1:
         columns["steps"] = [f"{cell.steps:,}" for cell in result.cells]
-    return columns
+    taken = {axis.rsplit(".", 1)[-1] for axis in result.axes}
+    return {heading: column for heading, column in columns.items() if heading not in taken}
 
 
 def _score_text(row: Row, n: int) -> str:

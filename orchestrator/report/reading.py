@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.report import wording
-from orchestrator.report.layout import verdict
+from orchestrator.report.layout import FEWEST_EQUAL, has_equal_differences, is_too_equal, verdict
 from orchestrator.report.results import StudyResult
 from orchestrator.report.statistics import minimum_detectable_effect, smallest_p
 from orchestrator.report.table import Row, rows, shown_metrics
@@ -24,8 +24,22 @@ class Remark:
 
 
 def main_metric(result: StudyResult) -> str:
-    """The metric that the question is answered in."""
+    """The metric that the question is answered in: the first asked for that has a number.
+
+    Where the study asks for none (a confusion matrix alone), it is `top1_last`.
+    """
     return shown_metrics(result)[0]
+
+
+def _spelled(result: StudyResult, metric: str) -> str:
+    """The name of a metric, and how it came in where the study did not ask for it."""
+    if metric in result.metrics:
+        return metric
+    meaning = {
+        "top1_last": "top-1 accuracy of the last weights",
+        "val_top1": "top-1 accuracy in validation",
+    }[metric]
+    return f"{metric} ({meaning}, as the study asks for no metric that is one number)"
 
 
 def num_finished(result: StudyResult) -> int:
@@ -51,7 +65,7 @@ def answer(result: StudyResult) -> str:
     elif len(compared) <= TOLD_ONE_BY_ONE:
         said = _one_by_one(result, compared)
     else:
-        said = _counted(compared)
+        said = _counted(result, compared)
     if finished == asked:
         return said
     return f"With {finished} of {asked} trials finished: {said[0].lower()}{said[1:]}"
@@ -69,7 +83,7 @@ def _nothing_compared(result: StudyResult, of_metric: Sequence[Row]) -> str:
     )
     trials = wording.counted(best.n, "trial")
     return (
-        f"Nothing can be compared, as {why}; the highest mean {best.metric} is "
+        f"Nothing can be compared, as {why}; the highest mean {_spelled(result, best.metric)} is "
         f"{wording.percent(best.mean)} % ({best.label}, {trials}), which is no test of anything."
     )
 
@@ -77,7 +91,7 @@ def _nothing_compared(result: StudyResult, of_metric: Sequence[Row]) -> str:
 def _one_by_one(result: StudyResult, compared: Sequence[Row]) -> str:
     told = "; ".join(_told(result, row) for row in compared)
     directed = [row for row in compared if verdict(row) != "undecided"]
-    return f"In {compared[0].metric}, {told}{_doubt(directed)}."
+    return f"In {_spelled(result, compared[0].metric)}, {told}{_doubt(directed)}."
 
 
 def _told(result: StudyResult, row: Row) -> str:
@@ -88,13 +102,20 @@ def _told(result: StudyResult, row: Row) -> str:
     if row.ci_low is None:
         points = wording.minus(wording.points(row.diff))
         return f"{row.label} is at {points} points from {against} in one pair, which shows nothing"
-    interval = wording.minus(wording.interval(row.ci_low, row.ci_high))
-    rests_on = f"95 % interval {interval}, {row.comparison.num_pairs} pairs"
+    pairs = f"{row.comparison.num_pairs} pairs"
+    rests_on = _interval(row) if has_equal_differences(row) else f"95 % {_interval(row)}, {pairs}"
     if verdict(row) == "undecided":
         points = wording.minus(wording.points(row.diff))
         return f"{row.label} is not shown to differ from {against} ({points} points, {rests_on})"
     points = wording.points(abs(row.diff)).removeprefix("+")
     return f"{row.label} is {points} points {verdict(row)} than {against} ({rests_on})"
+
+
+def _interval(row: Row) -> str:
+    """The interval of a difference, or that there is none to speak of."""
+    if row.comparison and has_equal_differences(row):
+        return f"the same in each of {row.comparison.num_pairs} pairs"
+    return f"interval {wording.minus(wording.interval(row.ci_low, row.ci_high))}"
 
 
 def _doubt(directed: Sequence[Row]) -> str:
@@ -112,7 +133,7 @@ def _doubt(directed: Sequence[Row]) -> str:
     return f" \N{EM DASH} though the corrected exact test does not confirm {which}"
 
 
-def _counted(compared: Sequence[Row]) -> str:
+def _counted(result: StudyResult, compared: Sequence[Row]) -> str:
     said = [verdict(row) for row in compared]
     sure = [
         row
@@ -123,12 +144,12 @@ def _counted(compared: Sequence[Row]) -> str:
     points = wording.minus(wording.points(largest.diff))
     verb = "is" if len(sure) == 1 else "are"
     stands = "none of them is" if not sure else f"{len(sure)} of them {verb}"
-    interval = wording.minus(wording.interval(largest.ci_low, largest.ci_high))
     return (
-        f"Of {len(compared)} comparisons in {compared[0].metric}, {said.count('higher')} are "
-        f"higher, {said.count('lower')} lower and {said.count('undecided')} undecided by their "
-        f"95 % intervals, and {stands} confirmed by the exact test after correction; the largest "
-        f"difference is {points} points ({largest.label}, interval {interval})."
+        f"Of {len(compared)} comparisons in {_spelled(result, compared[0].metric)}, "
+        f"{said.count('higher')} are higher, {said.count('lower')} lower and "
+        f"{said.count('undecided')} undecided by their 95 % intervals, and {stands} confirmed by "
+        f"the exact test after correction; the largest difference is {points} points "
+        f"({largest.label}, {_interval(largest)})."
     )
 
 
@@ -138,6 +159,7 @@ def remarks(result: StudyResult) -> tuple[Remark, ...]:
     return (
         _spread(result),
         *((_comparison(compared),) if compared else ()),
+        *_equal(compared),
         *_power(result, compared),
         _budget(result),
         _images(result),
@@ -166,6 +188,19 @@ def _comparison(compared: Sequence[Row]) -> Remark:
     )
 
 
+def _equal(compared: Sequence[Row]) -> tuple[Remark, ...]:
+    """Nothing, unless differences of zero spread were kept from claiming a direction."""
+    alike = [row for row in compared if is_too_equal(row) and round(row.diff or 0.0, 9)]
+    if not alike:
+        return ()
+    text = (
+        f"In {len(alike)} of {wording.counted(len(compared), 'difference')} all pairs differ by "
+        "exactly the same amount, so their interval has no width. Scores move in whole images, and "
+        f"a few seeds fall together by chance: below {FEWEST_EQUAL} pairs that reads as undecided."
+    )
+    return (Remark(title="Equal differences", text=text, warning=True),)
+
+
 def _power(result: StudyResult, compared: Sequence[Row]) -> tuple[Remark, ...]:
     seeds = len(result.seeds)
     least = smallest_p(seeds)
@@ -185,6 +220,7 @@ def _power(result: StudyResult, compared: Sequence[Row]) -> tuple[Remark, ...]:
         effect
         for row in compared
         if row.metric == metric and row.comparison and row.comparison.std is not None
+        if not has_equal_differences(row)
         if (effect := minimum_detectable_effect(row.comparison.std, row.comparison.num_pairs))
     ]
     if not effects:

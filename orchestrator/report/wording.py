@@ -63,11 +63,6 @@ def hours(value: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def listed(items: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
-
-
 def minus(text: str) -> str:
     """Use the true minus sign; for numbers only, as it takes every hyphen."""
     return text.replace("-", "\N{MINUS SIGN}")

@@ -18,9 +18,9 @@ def decode(data: bytes, where: str) -> Pixels:
 
     EXIF rotation is applied, transparency is laid on white, 16 bits are scaled to 8.
 
-    Raises InputError naming `where` for what is not a whole image.
+    Raises InputError naming `where`, and what to do, for what is not a whole image.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -30,7 +30,13 @@ def decode(data: bytes, where: str) -> Pixels:
                 upright = ImageOps.exif_transpose(image)
                 return _eight_bits(upright)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where}: not a readable image ({error})") from error
+        why = str(error)
+        if isinstance(error, UnidentifiedImageError):
+            # Its own text is the address of the buffer.
+            why = "an unknown format" if data else "an empty file"
+        raise InputError(
+            f"{where}: not a readable image ({why}): mend or remove it, or say skip_bad: true"
+        ) from error
 
 
 def _eight_bits(image: "PILImage") -> Pixels:

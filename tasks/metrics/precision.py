@@ -3,8 +3,8 @@
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from tasks.metrics.confusion import count
-from tasks.predictions import Metric, Predictions, Score
+from tasks.metrics._per_class import macro
+from tasks.predictions import Metric
 from tasks.specs import STRICT
 
 VERSION = 1
@@ -17,14 +17,4 @@ class Config:
 
 def build(config: Config) -> Metric:
     """Macro average over every class of the dataset; 0 for a class that was never predicted."""
-    return _score
-
-
-def _score(predictions: Predictions) -> Score:
-    if not len(predictions.labels):
-        return Score(value=None)
-    matrix = count(predictions)
-    hits = np.diagonal(matrix).astype(np.float64)
-    taken = matrix.sum(axis=0)
-    per_class = np.divide(hits, taken, where=taken > 0, out=np.zeros_like(hits))
-    return Score(value=float(np.mean(per_class)), per_class=tuple(per_class.tolist()))
+    return macro(lambda matrix: (np.diagonal(matrix), matrix.sum(axis=0)))

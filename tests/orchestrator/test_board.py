@@ -236,8 +236,10 @@ def test_an_empty_run_is_over(trials: bool) -> None:
 def test_trials_are_not_over_while_images_for_them_are_made() -> None:
     board, _ = board_of()
     finish(board, *take_all(board, trials=False))
-    finish(board, *take_all(board, trials=True))
+    assert board.take(trials=True) is None, "a slot goes to the fit first"
     (fit,) = take_all(board, trials=False)
+    finish(board, *take_all(board, trials=True))
     assert not board.is_over(trials=True)
     board.lost(fit, "gone", again=False)
+    assert board.losses == {fit.first.key: "gone"}
     assert board.is_over(trials=True)

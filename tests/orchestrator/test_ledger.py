@@ -237,11 +237,10 @@ def test_a_writable_store_says_nothing(ledger: Ledger) -> None:
 
 def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    ledger = Ledger(str(tmp_path / "file" / "store"))
-    with pytest.raises(
-        InputError, match=r"--store file://.*/file/store: cannot be written .*choose"
-    ):
-        ledger.check_writable()
+    with pytest.raises(InputError, match=r"--store .*/file/store: '.*/file' is not a folder"):
+        Ledger(str(tmp_path / "file" / "store"))
+    with pytest.raises(InputError, match=r"--store file:///proc/.*: cannot be written .*choose"):
+        Ledger("/proc/augury-store").check_writable()
 
 
 @pytest.mark.parametrize("given", ["nowhere://bucket/store", "://"])

@@ -162,6 +162,38 @@ def test_the_first_interrupt_lets_running_steps_finish(reference: Path, folder: 
     check_mirror(store, 9)
 
 
+def test_a_second_interrupt_stops_at_once_and_leaves_nothing_open(
+    reference: Path, folder: Path
+) -> None:
+    store = folder / "augury-store"
+    process = start(folder, "run", *QUICKSTART, *LONGER)
+    wait_until(lambda: [*store.glob("trial/*/*")], process, "trial")
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: "Ctrl-C again" in (folder / "output").read_text(), process, "first answer")
+    assert end(process, signal.SIGINT) == 130
+    output = (folder / "output").read_text()
+    assert "stopped; what was finished is kept" in output
+    assert "Traceback" not in output
+    assert "RUNNING" not in {run.info.status for run in mlflow_runs(store)}
+    assert augury(folder, "run", *QUICKSTART, *LONGER).returncode == 0
+    assert csv(folder, *QUICKSTART, *LONGER) == csv(reference, *QUICKSTART, *LONGER)
+    check_mirror(store, 9)
+
+
+def test_a_failed_fit_is_told_of_every_trial_that_needs_it(folder: Path) -> None:
+    words = (*QUICKSTART, "--set", "synthetic.ddpm.generator.lr=1e30", "--set", "seeds=[0]")
+    found = augury(folder, "run", *words)
+    assert found.returncode == 3, found.stderr
+    assert "Traceback" not in found.stderr + found.stdout
+    rows = [row.split(",") for row in csv(folder, *words).splitlines()]
+    assert {(row[0], row[4]) for row in rows if row[1] == "top1"} == {
+        ("real", "1"),
+        ("synthetic", "0"),
+        ("mixed", "0"),
+    }
+    assert "needs fit ddpm" in augury(folder, "report", *words).stdout
+
+
 def test_fresh_workers_give_the_same_bytes_as_reused_ones(folder: Path) -> None:
     code = (
         "import sys, orchestrator as augury\n"

@@ -66,7 +66,7 @@ def test_bundled_studies_load(name: str, smoke: bool) -> None:
 def test_defaults(load: Load) -> None:
     spec = load(PLAIN)
     assert (spec.name, spec.question) == ("asked", "Does it help?")
-    assert (spec.seeds, spec.metrics, spec.keep_weights) == ((0, 1, 2), ("top1",), "selected")
+    assert (spec.seeds, spec.metrics, spec.keep_weights) == ((0, 1, 2), ("top1",), "all")
     assert (spec.baseline, spec.best_of, spec.axis_names) == ({}, None, ())
     cell = only(spec)
     assert cell.coordinates == ()

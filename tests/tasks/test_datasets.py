@@ -445,6 +445,30 @@ def test_a_bad_image_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("empty.png", b"", "an empty file"),
+        ("text.png", b"no image at all", "an unknown format"),
+        ("half.bmp", None, "image file is truncated"),
+    ],
+)
+def test_a_bad_image_comes_with_what_to_do(
+    name: str, data: bytes | None, why: str, tmp_path: Path
+) -> None:
+    small_folder(tmp_path)
+    path = tmp_path / "b" / name
+    save(path, pixels_of(1, 16, 16))
+    path.write_bytes(path.read_bytes()[:200] if data is None else data)
+    with pytest.raises(InputError) as error:
+        list(folder(tmp_path).read("all"))
+    said = str(error.value)
+    assert said.startswith(f"{path}: not a readable image ({why}")
+    assert said.endswith("): mend or remove it, or say skip_bad: true")
+    assert "object at" not in said
+    assert "0x" not in said.removeprefix(str(path))
+
+
 def test_bad_images_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
     small_folder(tmp_path / "good")
     shutil.copytree(tmp_path / "good", tmp_path / "bad")

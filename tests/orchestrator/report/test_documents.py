@@ -58,6 +58,62 @@ def test_the_answer_claims_no_more_than_the_numbers(name: str, said: str) -> Non
     assert said in reading.answer(samples.EVERY[name]())
 
 
+def test_equal_differences_of_few_seeds_claim_no_direction() -> None:
+    result = samples.equal_differences()
+    said = reading.answer(result)
+    assert said == (
+        "In top1, mixed is not shown to differ from real "
+        "(+1.00 points, the same in each of 3 pairs)."
+    )
+    assert "so their interval has no width" in warnings_of(result)
+    assert "Minimum detectable effect" not in markdown(result)
+    assert "| +1.00 to +1.00 | 0.250 | 0.250 | undecided |" in markdown(result)
+
+
+def test_equal_differences_of_many_seeds_may_claim_one() -> None:
+    result = samples.equal_differences(6)
+    assert "mixed is 1.00 points higher than real (the same in each of 6" in reading.answer(result)
+    assert "no width" not in warnings_of(result)
+
+
+def test_the_largest_of_many_differences_may_have_no_spread() -> None:
+    few = samples.equal_differences()
+    result = replace(few, cells=(few.cells[0], *[few.cells[1]] * 4))
+    said = reading.answer(result)
+    assert "0 are higher, 0 lower and 4 undecided" in said
+    assert said.endswith("+1.00 points (mixed, the same in each of 3 pairs).")
+
+
+def test_the_answer_is_in_the_first_metric_that_is_a_number() -> None:
+    asked = replace(samples.digits(), metrics=("confusion", "f1", "top1"))
+    assert reading.main_metric(asked) == "f1"
+    assert reading.answer(asked).startswith("In f1, ")
+
+
+@pytest.mark.parametrize("name", ["digits", "no_baseline", "many_cells"])
+def test_an_answer_in_a_metric_that_nobody_asked_for_says_so(name: str) -> None:
+    result = replace(samples.EVERY[name](), metrics=("confusion",))
+    cells = tuple(
+        replace(
+            cell,
+            trials=tuple(
+                replace(
+                    trial,
+                    scores={n: v for n, v in trial.scores.items() if n not in ("top1", "f1")},
+                )
+                for trial in cell.trials
+            ),
+        )
+        for cell in result.cells
+    )
+    said = reading.answer(replace(result, cells=cells))
+    assert (
+        "top1_last (top-1 accuracy of the last weights, as the study asks for no metric that is "
+        "one number)"
+    ) in said
+    assert "asks for no metric" not in reading.answer(samples.EVERY[name]())
+
+
 def test_a_study_without_cells_says_so_and_does_not_break() -> None:
     empty = replace(samples.nothing_finished(), cells=())
     assert "No answer yet" in markdown(empty)

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.report import table
 from orchestrator.report.layout import score_grid, verdict
 from orchestrator.report.results import TrialResult
+from orchestrator.report.statistics import smallest_p
 from tests.orchestrator.report import samples
 
 GOLDEN = """\
@@ -86,6 +87,55 @@ def test_nothing_is_called_better_where_the_interval_holds_zero() -> None:
     failed = {r.label: verdict(r) for r in table.rows(samples.partly_failed())}
     assert failed["mixed"] == "undecided"
     assert {verdict(r) for r in table.rows(samples.one_seed())} == {"", "undecided"}
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "said"), [(2, "undecided"), (3, "undecided"), (5, "undecided"), (6, "higher")]
+)
+def test_equal_differences_show_nothing_before_the_exact_test_can(
+    num_seeds: int, said: str
+) -> None:
+    """0.91 - 0.90 and 0.92 - 0.91 differ in their last bits: no spread is not always zero."""
+    row = next(r for r in table.rows(samples.equal_differences(num_seeds)) if r.diff is not None)
+    assert row.ci_low is not None
+    assert row.ci_low > 0
+    assert verdict(row) == said
+    assert (smallest_p(num_seeds) <= 0.05) == (said == "higher")
+
+
+def test_a_spread_however_small_is_believed() -> None:
+    base = (0.90, 0.91, 0.92)
+    cells = (
+        samples.cell({"variant": "real"}, base, None),
+        samples.cell({"variant": "mixed"}, (0.91, 0.92, 0.930001), 0),
+    )
+    found = table.rows(replace(samples.digits(), cells=cells))
+    assert {verdict(row) for row in found if row.diff is not None} == {"higher"}
+
+
+@pytest.mark.parametrize("axis", ["train.steps", "synthetic.ddpm.generator.steps"])
+def test_an_axis_and_a_column_never_share_a_heading(axis: str) -> None:
+    whole = samples.digits()
+    cells = tuple(
+        replace(cell, coordinates={axis: steps}, steps=steps)
+        for cell, steps in zip(whole.cells, (100, 200, 400), strict=True)
+    )
+    grid = score_grid(replace(whole, axes=(axis,), cells=cells))
+    assert grid.headings.count("steps") == 1
+    assert [line.texts[0] for line in grid.lines] == ["100", "200", "400"]
+    assert {len(line.texts) for line in grid.lines} == {len(grid.headings)}
+
+
+def test_two_axes_of_steps_need_no_third_column() -> None:
+    whole = samples.digits()
+    axes = ("train.steps", "synthetic.ddpm.steps")
+    cells = tuple(
+        replace(cell, coordinates=dict.fromkeys(axes, steps), steps=steps)
+        for cell, steps in zip(whole.cells, (100, 200, 400), strict=True)
+    )
+    headings = score_grid(replace(whole, axes=axes, cells=cells)).headings
+    assert headings[:3] == (*axes, "real")
+    assert "steps" not in headings
 
 
 def test_models_that_differ_show_their_parameters() -> None:
