@@ -225,8 +225,6 @@ def _carry_out(
     options: RunOptions,
     watcher: Callable[[dict[Key, Step], Clock], Display] | None,
 ) -> RunResult:
-    # Ray's own processes would print into the display what is said there in one line.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     from orchestrator import cluster, execute
     from orchestrator.live import LiveFeed
     from orchestrator.steps import Setting, name_store, source_commit

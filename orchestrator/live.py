@@ -1,7 +1,8 @@
 """Feeds MLflow from a run as it goes, and from the ledger when all is done."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.collect import collect, finished_trial, flat_settings
@@ -64,12 +65,19 @@ def mirror_note(tracking_uri: str, study: PlannedStudy) -> str:
     return f"mirrored/{place}-{study.spec.name}"
 
 
+SEND_EVERY_S = 5.0
+"""Points of a running trial go in batches: MLflow takes as long for one as for hundreds, and it
+takes that time from the cores that train."""
+
+
 class LiveFeed:
     """A watcher that passes trials on to MLflow; nothing in it can stop or slow a run."""
 
     def __init__(self, tracker: Tracker, ledger: Ledger, warn: Callable[[str], None]) -> None:
         self._tracker, self._ledger, self._warn = tracker, ledger, warn
         self._trials: dict[Key, tuple[PlannedStudy, PlannedTrial]] = {}
+        self._waiting: dict[Key, tuple[list[Mapping[str, float]], float]] = {}
+        """Rows that are not sent yet, and since when they wait."""
         # Metrics are computed from stored predictions, away from the threads that schedule.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="augury-live")
 
@@ -86,10 +94,17 @@ class LiveFeed:
             self._tracker.trial_started(step.key)
 
     def progressed(self, step: Step, progress: Progress) -> None:
-        if step.kind == "trial" and progress.metrics:
-            self._tracker.trial_progress(step.key, progress.metrics)
+        if step.kind != "trial" or not progress.metrics:
+            return
+        rows, since = self._waiting.setdefault(step.key, ([], time.monotonic()))
+        rows.append(progress.metrics)
+        if time.monotonic() - since >= SEND_EVERY_S:
+            del self._waiting[step.key]
+            self._tracker.trial_progress(step.key, rows)
 
     def finished(self, step: Step) -> None:
+        # A finished trial is sent with its whole history; what waits of it is part of that.
+        self._waiting.pop(step.key, None)
         if step.kind == "evaluate" and step.key in self._trials:
             self._reader.submit(self._send, step.key)
 

@@ -209,10 +209,10 @@ class Mirror:
             self._set_status(self._cell_run(study, cell), "RUNNING")
             self._set_status(self._trial_run(study, cell, cell.trials[key]), "RUNNING")
 
-    def progress(self, key: Key, row: Row) -> None:
-        """Add one row to the curves of a trial."""
+    def progress(self, key: Key, rows: Sequence[Row]) -> None:
+        """Add rows to the curves of a trial."""
         for study, cell in self._places(key):
-            self._write_rows(self._trial_run(study, cell, cell.trials[key]), [row])
+            self._write_rows(self._trial_run(study, cell, cell.trials[key]), rows)
 
     def finished(self, key: Key, history: Sequence[Row], scores: Mapping[str, float]) -> None:
         """Complete the curves of a trial, add its scores, close it; cell and study follow."""

@@ -168,9 +168,9 @@ class Tracker:
         """Also for a trial that starts again, in this driver or after another one."""
         self._enqueue(lambda mirror: mirror.started(key))
 
-    def trial_progress(self, key: Key, row: Row) -> None:
-        """`row` holds `step` and what was measured there."""
-        self._enqueue(lambda mirror: mirror.progress(key, row))
+    def trial_progress(self, key: Key, rows: Sequence[Row]) -> None:
+        """Each row holds `step` and what was measured there; many at a time cost little."""
+        self._enqueue(lambda mirror: mirror.progress(key, rows))
 
     def trial_finished(self, key: Key, history: Sequence[Row], scores: Mapping[str, float]) -> None:
         """With its whole history: points that were already sent are left out."""

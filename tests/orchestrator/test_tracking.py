@@ -191,7 +191,7 @@ def run_live(uri: str, asked: StudyRuns, warnings: list[str]) -> None:
                 continue
             tracker.trial_started(one.key)
             for row in history(one.seed):
-                tracker.trial_progress(one.key, row)
+                tracker.trial_progress(one.key, [row])
             tracker.trial_finished(one.key, history(one.seed), scores(one.seed))
     tracker.close()
 
@@ -312,7 +312,7 @@ def test_resume_after_a_killed_driver(tmp_path: Path) -> None:
         for key in (t.key_of("real", 0), t.key_of("real", 1)):
             tracker.trial_started(key)
             for row in t.history(int(key == t.key_of("real", 1)))[:2]:
-                tracker.trial_progress(key, row)
+                tracker.trial_progress(key, [row])
         t.wait_until_written(tracker)
         print("written", flush=True)
         threading.Event().wait()
@@ -371,7 +371,7 @@ def test_no_answer_costs_one_warning(kind: str, request: pytest.FixtureRequest) 
     tracker = Tracker(uri, warnings.append)
     tracker.start_study(study(done=False))
     for seed in SEEDS * 200:
-        tracker.trial_progress(key_of("real", seed), history(seed)[0])
+        tracker.trial_progress(key_of("real", seed), [history(seed)[0]])
     assert time.monotonic() - begun < 1
     tracker.close()
     assert time.monotonic() - begun < 15
@@ -420,10 +420,10 @@ def test_server_that_goes_away(server: str) -> None:
     tracker = Tracker(wire.address, warnings.append)
     tracker.start_study(study(done=False, name="cut"))
     tracker.trial_started(key_of("real", 0))
-    tracker.trial_progress(key_of("real", 0), history(0)[0])
+    tracker.trial_progress(key_of("real", 0), [history(0)[0]])
     wait_until_written(tracker)
     wire.cut()
-    tracker.trial_progress(key_of("real", 0), history(0)[1])
+    tracker.trial_progress(key_of("real", 0), [history(0)[1]])
     begun = time.monotonic()
     tracker.close()
     assert time.monotonic() - begun < 15
