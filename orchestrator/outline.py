@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from orchestrator.api import Planned
 from orchestrator.display import duration
 from orchestrator.estimate import expected_seconds, load_rates
 from orchestrator.grid import label_of
 from orchestrator.plan import PlannedCell, PlannedStudy
+from orchestrator.planning import Planned
 from orchestrator.settings import BYTES_PER_PARAMETER
 from tasks.specs import PackSpec, TrialSpec
 
