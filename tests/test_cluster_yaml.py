@@ -23,6 +23,8 @@ def test_ray_accepts_it(cluster: dict[str, Any]) -> None:
     from ray.autoscaler._private.util import validate_config
 
     validate_config(cluster)
+    with pytest.raises(Exception, match="max_workers"):
+        validate_config(cluster | {"max_workers": "many"})
 
 
 def test_the_head_schedules_nothing_and_workers_come_as_needed(cluster: dict[str, Any]) -> None:

@@ -140,8 +140,11 @@ def test_training_and_test_images_are_others(source: Plugin) -> None:
         assert not set(train) & set(test)
 
 
-def test_nothing_is_fetched_that_is_there(source: Plugin) -> None:
+def test_nothing_is_fetched_that_is_there(source: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("httpx.stream", lambda method, url, **_: asked.append(url))
     plugins.build("datasets", source).fetch()
+    assert asked == []
 
 
 # Digits

@@ -104,7 +104,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def test_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("packs") / "test", some_digits("test"))
 
 
@@ -376,25 +376,25 @@ def test_predictions_of_validation_images_are_what_training_said(
 
 
 def test_predictions_are_probabilities_of_every_test_image(
-    result: Path, test_pack: Path, tmp_path: Path
+    result: Path, held_out: Path, tmp_path: Path
 ) -> None:
-    stored = predicted(result, test_pack, tmp_path / "out")
+    stored = predicted(result, held_out, tmp_path / "out")
     assert stored.selected.shape == (150, 10)
     assert np.allclose(stored.selected.sum(1), 1, atol=1e-5)
-    assert np.array_equal(stored.labels, Pack(test_pack).labels)
+    assert np.array_equal(stored.labels, Pack(held_out).labels)
     assert read_result(tmp_path / "out")["images"] == 150
 
 
 def test_weights_that_were_not_kept_are_asked_for_in_one_line(
-    result: Path, test_pack: Path, tmp_path: Path
+    result: Path, held_out: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "selected.safetensors").write_bytes(
         (result / "selected.safetensors").read_bytes()
     )
-    assert predicted(tmp_path / "kept", test_pack, tmp_path / "out").last is None
+    assert predicted(tmp_path / "kept", held_out, tmp_path / "out").last is None
     with pytest.raises(InputError, match=r"weights of this trial were not kept"):
-        predicted(tmp_path, test_pack, tmp_path / "none")
+        predicted(tmp_path, held_out, tmp_path / "none")
 
 
 def test_a_test_set_of_other_classes_is_refused(result: Path, tmp_path: Path) -> None:
@@ -471,7 +471,7 @@ def test_damaged_files_are_refused_in_one_line(result: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("architecture", ["test_resnet.r160_in1k", "test_vit.r160_in1k"])
 def test_a_network_of_timm_trains_on_small_grey_images(
-    architecture: str, real: Path, test_pack: Path, tmp_path: Path
+    architecture: str, real: Path, held_out: Path, tmp_path: Path
 ) -> None:
     model = plugins.plugin("classifiers", "timm", timm.Config(architecture=architecture))
     spec = trial(model=model, steps=2, eval_every=1, input_size=32, warmup_steps=0)
@@ -481,7 +481,7 @@ def test_a_network_of_timm_trains_on_small_grey_images(
     assert result["model"] == f"{architecture}, from scratch"
     classifier, _ = load_weights(out / "last.safetensors")
     assert (classifier.input_size, classifier.channels) == (32, 3)
-    assert predicted(out, test_pack, tmp_path / "test").selected.shape == (150, 10)
+    assert predicted(out, held_out, tmp_path / "test").selected.shape == (150, 10)
 
 
 def test_weights_of_timm_are_saved_with_their_normalisation(tmp_path: Path) -> None:
