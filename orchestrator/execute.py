@@ -38,8 +38,6 @@ REPORT_EVERY_S = 0.5
 class Outcome:
     """How a run ended."""
 
-    failures: Mapping[Key, str]
-    """Steps that failed by their own exception, with one line each."""
     losses: Mapping[Key, str]
     """Steps that the machine took away too often, with one line each."""
     drained: bool
@@ -86,7 +84,6 @@ def execute(
     if crashes:
         raise crashes[0]
     return Outcome(
-        failures=board.failures,
         losses=board.losses,
         drained=drained.is_set(),
         user_error=board.user_error,

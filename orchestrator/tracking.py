@@ -180,10 +180,6 @@ class Tracker:
         """`error` is one line. A worker that was lost is no failure: its trial starts again."""
         self._enqueue(lambda mirror: mirror.failed(key, error))
 
-    def log_report(self, study: str, files: Sequence[Path]) -> None:
-        """Copy report files to the run of a study that was started."""
-        self._enqueue(lambda mirror: mirror.attach(study, files))
-
     def close(self) -> None:
         """Write what is queued and end every run; give up when the server no longer answers.
 
