@@ -1,7 +1,7 @@
 """Knows every model name of timm without importing timm, from the list that is shipped beside it.
 
 `python -m tasks.classifiers._timm_catalog > timm_models.json` writes the list anew from the
-installed timm (under two minutes); a test compares the two. Move the result over the old file
+installed timm (about two minutes); a test compares the two. Move the result over the old file
 afterwards: a shell empties the file that it redirects to before this module can run.
 """
 
