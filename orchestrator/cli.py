@@ -214,6 +214,32 @@ def ui(
     os.execve(command[0], command, {**UI_ENVIRONMENT, **os.environ})
 
 
+@app.command()
+def inspect(
+    name: Annotated[
+        str, typer.Argument(metavar="DATASET", help="A name, or a folder of class folders.")
+    ],
+    root: Annotated[
+        str | None, typer.Option("--root", metavar="DIR", help="Where its files are.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another setting of it, as in a study."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE.png", help="Draw images of each class.")
+    ] = None,
+) -> None:
+    """Say what a dataset holds; every image is read once."""
+    from orchestrator import inspection
+
+    dataset = inspection.named(name, root, overrides or ())
+    with inspection.progress() as watch:
+        found = inspection.inspect(dataset, watch, sheet)
+    print(inspection.as_json(found) if as_json else inspection.as_text(found))
+
+
 @app.command("list")
 def list_names(
     what: Annotated[str, typer.Argument(metavar="datasets|generators|classifiers|metrics|studies")],

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.ledger import Ledger
+from orchestrator.models import num_parameters
 from orchestrator.plan import Step
-from orchestrator.settings import BYTES_PER_PARAMETER, num_parameters
+from orchestrator.settings import BYTES_PER_PARAMETER
+from orchestrator.steps import WITHOUT_TORCH
 from tasks.errors import InputError
 from tasks.specs import FitSpec, SampleSpec, TrialSpec
 
@@ -156,7 +158,7 @@ def _check_store_is_shared(ledger: Ledger) -> None:
 
 def resources(step: Step, cluster: Cluster) -> dict[str, float]:
     """What Ray sets aside for a step: one CPU, and a share of a GPU where there are any."""
-    if not cluster.num_gpus or step.kind in ("pack", "gather"):
+    if not cluster.num_gpus or step.kind in WITHOUT_TORCH:
         return {"CPU": 1.0}
     return {"CPU": 1.0, "GPU": gpu_share(step, cluster.gpu_memory_bytes)}
 

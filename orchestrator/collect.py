@@ -1,26 +1,21 @@
 """Reads from the ledger what a report shows: records become a StudyResult."""
 
-import contextlib
 import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.grid import label_of
 from orchestrator.ledger import Ledger
-from orchestrator.plan import Plan, PlannedCell, PlannedStudy, PlannedTrial, Step
-from orchestrator.report.results import CellResult, CostLine, SetSample, StudyResult, TrialResult
+from orchestrator.pictures import duplicate_checks, sample_sheets
+from orchestrator.plan import VERSIONS, Plan, PlannedCell, PlannedStudy, PlannedTrial, Step
+from orchestrator.report.results import CellResult, CostLine, StudyResult, TrialResult
 from orchestrator.settings import FolderSet
-from orchestrator.steps import fetch_pack
 from tasks import plugins
-from tasks.packs import Indices, Pack, select, select_first
 from tasks.predictions import StoredPredictions, load_predictions
-from tasks.specs import FitSpec, GatherSpec, Key, SampleSpec, TrialSpec, canonical
-
-SHEET_IMAGES = 8
-"""Of each class on a sample sheet."""
-SHEET_CLASSES = 12
+from tasks.specs import Key, canonical
 
 
 def collect(
@@ -54,8 +49,16 @@ def collect(
         num_test=study.num_test,
         match=_match(study),
         differences=_differences(study),
+        folds=study.spec.folds,
+        evaluation_sets=dict(study.further),
+        lower_is_better=frozenset(
+            name
+            for name in study.spec.metrics
+            if not getattr(plugins.module("metrics", name), "HIGHER_IS_BETTER", True)
+        ),
+        duplicates=tuple(duplicate_checks(study, ledger, plan, pairs=sheets)),
         costs=_costs(used, records),
-        sheets=tuple(_sheets(study, plan, ledger, used)) if sheets else (),
+        sheets=tuple(sample_sheets(study, plan, ledger, used)) if sheets else (),
         command=command,
         store=ledger.uri,
         commit=_only({str(r.get("commit", "")) for r in records.values()}),
@@ -66,7 +69,8 @@ def collect(
 def _used(study: PlannedStudy, plan: Plan) -> list[Step]:
     """The steps behind a study, each once, in the order of the plan."""
     wanted: set[Key] = set()
-    stack = [trial.evaluate for cell in study.cells for trial in cell.trials]
+    stack = [key for cell in study.cells for trial in cell.trials for key in trial.evaluations]
+    stack += [check.key for check in study.checks]
     while stack:
         key = stack.pop()
         if key not in wanted:
@@ -77,8 +81,7 @@ def _used(study: PlannedStudy, plan: Plan) -> list[Step]:
 
 def _failures(study: PlannedStudy, plan: Plan, ledger: Ledger) -> dict[Key, str]:
     """One line for each step that failed, or that needs one which did."""
-    kinds = ("pack", "fit", "sample", "gather", "trial", "evaluate")
-    marked = {kind: ledger.failed([kind]) for kind in kinds}
+    marked = {kind: ledger.failed([kind]) for kind in VERSIONS}
     found: dict[Key, str] = {}
     for step in _used(study, plan):
         if step.key in marked.get(step.kind, ()):
@@ -105,7 +108,9 @@ def _cell(
         trials = tuple(_trial(study, each, ledger, failures) for each in cell.trials)
     else:
         trials = tuple(
-            TrialResult(key=None, seed=seed, status="deferred") for seed in study.spec.seeds
+            TrialResult(key=None, seed=seed, fold=fold, status="deferred")
+            for seed in study.spec.seeds
+            for fold in (range(study.spec.folds) if study.spec.folds else (None,))
         )
     parameters = cell.num_parameters
     for each in cell.trials:
@@ -123,61 +128,76 @@ def _cell(
         num_synthetic=cell.num_synthetic,
         num_parameters=parameters,
         model=cell.model,
+        real_per_class=cell.real,
+        synthetic_per_class=cell.synthetic,
     )
 
 
 def _trial(
     study: PlannedStudy, planned: PlannedTrial, ledger: Ledger, failures: Mapping[Key, str]
 ) -> TrialResult:
-    trained = ledger.record("trial", planned.trial)
-    evaluated = ledger.record("evaluate", planned.evaluate)
-    if trained is None or evaluated is None:
-        error = failures.get(planned.trial) or failures.get(planned.evaluate)
-        return TrialResult(
-            key=planned.trial,
-            seed=planned.seed,
-            status="failed" if error else "missing",
-            error=error or "",
-        )
-    return finished_trial(study, planned, ledger, trained, evaluated)
+    finished = finished_trial(study, planned, ledger)
+    if finished is not None:
+        return finished
+    errors = (failures.get(key) for key in (planned.trial, *planned.evaluations))
+    error = next((text for text in errors if text), "")
+    return TrialResult(
+        key=planned.trial,
+        seed=planned.seed,
+        fold=planned.fold,
+        status="failed" if error else "missing",
+        error=error,
+    )
 
 
 def finished_trial(
-    study: PlannedStudy,
-    planned: PlannedTrial,
-    ledger: Ledger,
-    trained: Mapping[str, Any],
-    evaluated: Mapping[str, Any],
-) -> TrialResult:
-    """Compute the metrics of a trial from its stored predictions."""
-    stored = load_predictions(io.BytesIO(ledger.read_file(evaluated, "predictions.npz")))
-    scores, per_class, confusion = _metrics(stored, study)
+    study: PlannedStudy, planned: PlannedTrial, ledger: Ledger
+) -> TrialResult | None:
+    """Compute the metrics of a trial from its stored predictions; None while one is missing."""
+    trained = ledger.record("trial", planned.trial)
+    records = [ledger.record("evaluate", key) for key in planned.evaluations]
+    evaluated = [record for record in records if record is not None]
+    if trained is None or len(evaluated) < len(records):
+        return None
+    counts = tuple(trained["settings"]["cell"]["images"]["training"])
+    stored, *further = (_predictions(ledger, record) for record in evaluated)
+    scores, per_class, confusion = _metrics(stored, study, counts)
     scores["val_top1"] = trained["result"]["scores"]["val_top1"]
     history = json.loads(ledger.read_file(trained, "history.json"))
     return TrialResult(
         key=planned.trial,
         seed=planned.seed,
+        fold=planned.fold,
         status="finished",
         scores=scores,
         history=tuple(history),
         per_class=per_class,
         confusion=confusion,
-        seconds=trained["seconds"] + evaluated["seconds"],
+        shifted={
+            name: _metrics(each, study, counts)[0]
+            for (name, _), each in zip(planned.further, further, strict=True)
+        },
+        companion=_companion(stored),
+        seconds=trained["seconds"] + sum(record["seconds"] for record in evaluated),
         device=trained["device"],
         threads=trained["threads"],
         versions=trained["versions"],
     )
 
 
+def _predictions(ledger: Ledger, record: Mapping[str, Any]) -> StoredPredictions:
+    return load_predictions(io.BytesIO(ledger.read_file(record, "predictions.npz")))
+
+
 def _metrics(
-    stored: StoredPredictions, study: PlannedStudy
+    stored: StoredPredictions, study: PlannedStudy, training: tuple[int, ...]
 ) -> tuple[dict[str, float], dict[str, tuple[float, ...]], tuple[tuple[int, ...], ...] | None]:
     scores: dict[str, float] = {}
     per_class: dict[str, tuple[float, ...]] = {}
     confusion = None
-    selected = stored.by("selected", study.classes)
+    selected = replace(stored.by("selected", study.classes), training=training)
     # The confusion matrix and the classes' own scores belong to every page.
-    for name in dict.fromkeys((*study.spec.metrics, "f1", "confusion")):
+    for name in dict.fromkeys((*study.spec.metrics, "f1", "recall", "confusion")):
         score = plugins.build("metrics", plugins.plugin("metrics", name))(selected)
         if score.value is not None and name in study.spec.metrics:
             scores[name] = score.value
@@ -191,6 +211,20 @@ def _metrics(
         if last is not None:
             scores["top1_last"] = last
     return scores, per_class, confusion
+
+
+def _companion(stored: StoredPredictions) -> dict[str, float]:
+    """How the second classifier does beside the network, where one was fitted."""
+    if stored.companion is None:
+        return {}
+    from tasks.companion import compare
+
+    found = compare(stored.selected, stored.companion, stored.labels)
+    return {
+        "agreement": found.agreement,
+        "companion_top1": found.companion_top1,
+        "combined_top1": found.combined_top1,
+    }
 
 
 def _match(study: PlannedStudy) -> str:
@@ -280,71 +314,3 @@ def _notes(study: PlannedStudy, plan: Plan, finished: list[TrialResult]) -> Iter
 
 def _only(values: set[str]) -> str:
     return next(iter(values)) if len(values) == 1 else ", ".join(sorted(v for v in values if v))
-
-
-def _sheets(
-    study: PlannedStudy, plan: Plan, ledger: Ledger, used: list[Step]
-) -> Iterator[SetSample]:
-    """A few real training images of each class, then as many of each synthetic set."""
-    trials = [s.spec for s in used if isinstance(s.spec, TrialSpec)]
-    with_real = [spec for spec in trials if sum(spec.cell.images.training)]
-    if with_real:
-        spec = max(with_real, key=lambda s: sum(s.cell.images.training))
-        with contextlib.suppress(KeyError):  # not made yet
-            pack = Pack(ledger.fetch("pack", spec.cell.images.pack))
-            yield _sample("real", pack, select(pack, spec.cell.images)[1], study.classes)
-    names = {pack: name for cell in study.cells for name, pack in cell.packs}
-    seen: set[Key] = set()
-    for spec in trials:
-        for each in spec.cell.sets:
-            if each.pack not in seen:
-                seen.add(each.pack)
-                with contextlib.suppress(KeyError):  # not made yet
-                    pack = Pack(fetch_pack(ledger, each.pack))
-                    rows = select_first(pack, each.counts)
-                    losses = _losses(plan.steps[each.pack], plan, ledger)
-                    yield _sample(names[each.pack], pack, rows, study.classes, losses)
-
-
-def _sample(
-    name: str,
-    pack: Pack,
-    rows: Indices,
-    classes: tuple[str, ...],
-    losses: Mapping[str, tuple[tuple[float, float], ...]] = {},
-) -> SetSample:
-    images: list[tuple[bytes, ...]] = []
-    for wanted in classes[:SHEET_CLASSES]:
-        # A folder of synthetic images may lack classes, and numbers the others its own way.
-        label = pack.classes.index(wanted) if wanted in pack.classes else None
-        mine = [int(row) for row in rows if pack.labels[row] == label][:SHEET_IMAGES]
-        images.append(tuple(_png(pack, row) for row in mine))
-    return SetSample(name=name, images=tuple(images), losses=losses)
-
-
-def _png(pack: Pack, row: int) -> bytes:
-    from PIL import Image
-
-    pixels = pack.image(row)
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if max(image.size) > 128:
-        image.thumbnail((128, 128))
-    out = io.BytesIO()
-    image.save(out, format="PNG")
-    return out.getvalue()
-
-
-def _losses(step: Step, plan: Plan, ledger: Ledger) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Loss curves of the fit behind a gathered set; none for folders."""
-    if not isinstance(step.spec, GatherSpec) or not step.needs:
-        return {}
-    shard = plan.steps[step.needs[0]].spec
-    assert isinstance(shard, SampleSpec)
-    fit = plan.steps[shard.synthetic.fit]
-    assert isinstance(fit.spec, FitSpec)
-    record = ledger.record("fit", fit.key)
-    if record is None:
-        return {}
-    rows = json.loads(ledger.read_file(record, "losses.json"))
-    names = [name for name in (rows[0] if rows else {}) if name != "step"]
-    return {name: tuple((row["step"], row[name]) for row in rows) for name in names}

@@ -8,25 +8,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import settings, yaml12
+from orchestrator import parsing, yaml12
+from orchestrator.models import parse_model
 from orchestrator.overlay import merge, set_path
 from orchestrator.settings import (
     VARIANTS,
     CellSettings,
+    MixingSettings,
     SubsetSettings,
     TrainSettings,
-    field_names,
-    section,
-    shown,
-    validated,
 )
+from orchestrator.validating import field_names, section, shown, validated
 from tasks import plugins
 from tasks.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from orchestrator.study import StudySpec
 
-BARE_AXES = ("variant", "arm", "sets", "train.model", "synthetic", "dataset")
+APART = ("model", "augmentation", "companion")
+"""Keys of `train` that name plug-ins, beside those of `TrainSettings`."""
+
+BARE_AXES = (
+    *("variant", "arm", "sets", "mixing", "synthetic", "dataset"),
+    *("train.model", "train.augmentation", "subset.imbalance"),
+)
 """Axes whose value speaks for itself in a label."""
 
 
@@ -121,13 +126,7 @@ def spelled(value: Any) -> str:
 
 def base_subset(spec: "StudySpec", winner: Any = None) -> SubsetSettings:
     """The subset written in the study itself, which axes and arms do not move."""
-    return _subset(_base(spec, winner))
-
-
-def _subset(document: Mapping[str, Any]) -> SubsetSettings:
-    written = section(document.get("subset"), "subset")
-    found: SubsetSettings = validated(SubsetSettings, written, "subset")
-    return found
+    return parsing.parse_subset(_base(spec, winner).get("subset"))
 
 
 def parse_cell(document: Mapping[str, Any]) -> CellSettings:
@@ -137,27 +136,31 @@ def parse_cell(document: Mapping[str, Any]) -> CellSettings:
     train = section(document.get("train"), "train")
     if "model" not in train:
         raise InputError("train.model: is missing; small_cnn or a timm name such as resnet50")
-    known = ("model", *field_names(TrainSettings))
+    known = (*APART, *field_names(TrainSettings))
     for key in train:
         if key not in known:
             raise InputError(f"train.{key}: unknown key {key!r}; {nearest(key, known)}")
-    recipe = {key: value for key, value in train.items() if key != "model"}
+    recipe = {key: value for key, value in train.items() if key not in APART}
     sets, variant = _sets(document)
+    mixing = parsing.parse_mixing(document.get("mixing"))
     settled: TrainSettings = validated(TrainSettings, recipe, "train")
     return CellSettings(
-        dataset=settings.parse_dataset(document["dataset"]),
-        subset=_subset(document),
+        dataset=parsing.parse_dataset(document["dataset"]),
+        subset=parsing.parse_subset(document.get("subset")),
         variant=variant,
         sets=sets,
+        mixing=mixing if variant == "mixed" else MixingSettings(),
         train=settled,
-        model=settings.parse_model(train["model"], settled.pretrained),
+        model=parse_model(train["model"], settled.pretrained),
+        augmentations=parsing.parse_augmentations(train.get("augmentation")),
+        companion=parsing.parse_companion(train.get("companion")),
     )
 
 
 def _sets(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], Any]:
     synthetic = section(document.get("synthetic"), "synthetic")
     parsed = {
-        name: settings.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()
+        name: parsing.parse_set(value, f"synthetic.{name}") for name, value in synthetic.items()
     }
     variant = document.get("variant", "mixed" if parsed else "real")
     if variant not in VARIANTS:

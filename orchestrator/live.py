@@ -37,6 +37,7 @@ def _trial_runs(cell: CellResult) -> tuple[TrialRun, ...]:
         TrialRun(
             key=trial.key,
             seed=trial.seed,
+            fold=trial.fold,
             status=trial.status,
             history=trial.history,
             scores=scores_of(trial),
@@ -49,12 +50,25 @@ def _trial_runs(cell: CellResult) -> tuple[TrialRun, ...]:
 
 def scores_of(trial: TrialResult) -> dict[str, float]:
     """The final metrics of a trial's run."""
-    return {**trial.scores, "seconds": trial.seconds} if trial.status == "finished" else {}
+    if trial.status != "finished":
+        return {}
+    shifted = {
+        f"{metric}_on_{where}": value
+        for where, scores in trial.shifted.items()
+        for metric, value in scores.items()
+    }
+    return {**trial.scores, **shifted, **trial.companion, "seconds": trial.seconds}
 
 
 def mirror_digest(study: PlannedStudy, done: set[Key]) -> str:
     """Changes whenever a study has something new to mirror."""
-    keys = [t.evaluate for c in study.cells for t in c.trials if t.evaluate in done]
+    keys = [
+        key
+        for cell in study.cells
+        for trial in cell.trials
+        for key in trial.evaluations
+        if key in done
+    ]
     text = "\n".join([study.spec.question, *study.spec.metrics, *sorted(keys)])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -87,7 +101,8 @@ class LiveFeed:
             result = collect(study, plan, self._ledger)
             self._tracker.start_study(study_runs(study, result))
             for trial in (t for cell in study.cells for t in cell.trials):
-                self._trials.setdefault(trial.evaluate, (study, trial))
+                for key in trial.evaluations:
+                    self._trials.setdefault(key, (study, trial))
 
     def started(self, step: Step) -> None:
         if step.kind == "trial":
@@ -130,10 +145,8 @@ class LiveFeed:
     def _send(self, key: Key) -> None:
         study, planned = self._trials[key]
         try:
-            trained = self._ledger.record("trial", planned.trial)
-            evaluated = self._ledger.record("evaluate", planned.evaluate)
-            if trained is not None and evaluated is not None:
-                trial = finished_trial(study, planned, self._ledger, trained, evaluated)
+            trial = finished_trial(study, planned, self._ledger)
+            if trial is not None:
                 self._tracker.trial_finished(planned.trial, trial.history, scores_of(trial))
         except (OSError, ValueError, KeyError) as error:
             self._warn(f"MLflow: trial {planned.trial[:8]} is sent at the end ({error})")

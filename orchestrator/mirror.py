@@ -33,6 +33,8 @@ class TrialRun:
 
     key: Key
     seed: int
+    fold: int | None = None
+    """In cross-validation."""
     status: Status = "missing"
     """Only a finished or failed trial becomes a run before it is started."""
     history: tuple[Row, ...] = ()
@@ -272,7 +274,7 @@ class Mirror:
         return [(study, cell) for study in studies for cell in study.cells if key in cell.trials]
 
     def _cell_run(self, study: _Study, cell: _Cell) -> Run:
-        seeds = ", ".join(str(trial.seed) for trial in cell.trials.values())
+        seeds = ", ".join(dict.fromkeys(str(trial.seed) for trial in cell.trials.values()))
         tags = {
             "mlflow.runName": cell.spec.label,
             "mlflow.parentRunId": study.run.id,
@@ -282,14 +284,16 @@ class Mirror:
         return self._run(study, "cell", cell.key, tags, {**cell.spec.params, "seed": "all"})
 
     def _trial_run(self, study: _Study, cell: _Cell, trial: TrialRun) -> Run:
+        fold = {} if trial.fold is None else {"fold": str(trial.fold)}
+        place = f"seed {trial.seed}" + (f" fold {trial.fold}" if fold else "")
         tags = {
-            "mlflow.runName": f"seed {trial.seed}: {cell.spec.label}",
+            "mlflow.runName": f"{place}: {cell.spec.label}",
             "mlflow.parentRunId": self._cell_run(study, cell).id,
             "augury.seed": str(trial.seed),
             "augury.error": trial.error,
             **_place_tags(cell.spec),
         }
-        params = {**cell.spec.params, "seed": str(trial.seed)}
+        params = {**cell.spec.params, "seed": str(trial.seed), **fold}
         return self._run(study, "trial", trial.key, tags, params)
 
     def _run(

@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.display import duration
 from orchestrator.estimate import expected_seconds, load_rates
 from orchestrator.grid import label_of
-from orchestrator.plan import PlannedCell, PlannedStudy
+from orchestrator.plan import PlannedCell, PlannedStudy, PlannedTrial
 from orchestrator.planning import Planned
 from orchestrator.settings import BYTES_PER_PARAMETER
 from tasks.specs import PackSpec, TrialSpec
@@ -58,11 +58,17 @@ def _study(study: PlannedStudy) -> dict[str, Any]:
                 "synthetic": cell.num_synthetic,
                 "model": cell.model,
                 "parameters": cell.num_parameters,
-                "trials": {str(trial.seed): trial.trial for trial in cell.trials},
+                "real_per_class": list(cell.real),
+                "synthetic_per_class": list(cell.synthetic),
+                "trials": {_place(trial): trial.trial for trial in cell.trials},
             }
             for cell in study.cells
         ],
     }
+
+
+def _place(trial: PlannedTrial) -> str:
+    return str(trial.seed) if trial.fold is None else f"{trial.seed}, fold {trial.fold}"
 
 
 def estimate(planned: Planned) -> dict[str, float | int | None]:
@@ -164,7 +170,7 @@ def _table(planned: Planned, study: PlannedStudy) -> list[str]:
 
 
 def _cell(planned: Planned, cell: PlannedCell, study: PlannedStudy) -> dict[str, str]:
-    finished = sum(trial.evaluate in planned.done for trial in cell.trials)
+    finished = sum(trial.is_finished(planned.done) for trial in cell.trials)
     size = f"{cell.num_parameters / 1e6:.1f} M" if cell.num_parameters else ""
     return {
         "cell": label_of(cell.coordinates),
@@ -173,6 +179,6 @@ def _cell(planned: Planned, cell: PlannedCell, study: PlannedStudy) -> dict[str,
         "synthetic": str(cell.num_synthetic),
         "model": cell.model or f"winner of {study.awaits}",
         "parameters": size,
-        "trials": str(len(study.spec.seeds)),
+        "trials": str(len(study.spec.seeds) * (study.spec.folds or 1)),
         "finished": str(finished),
     }

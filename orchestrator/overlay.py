@@ -4,8 +4,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator import settings, yaml12
-from orchestrator.settings import section
+from orchestrator import parsing, yaml12
+from orchestrator.validating import section
 from tasks.errors import InputError
 
 
@@ -44,11 +44,11 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _replaces(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    sources = [key for key in settings.SET_SOURCES if key in new]
+    sources = [key for key in parsing.SET_SOURCES if key in new]
     if "best_of" in old or "best_of" in new:
         return True
     return ("name" in new and old.get("name") != new["name"]) or any(
-        key not in old and any(other in old for other in settings.SET_SOURCES) for key in sources
+        key not in old and any(other in old for other in parsing.SET_SOURCES) for key in sources
     )
 
 

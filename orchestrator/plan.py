@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.graph import Steps
 from orchestrator.grid import Cell, base_subset, candidates, cells
 from orchestrator.planned import (
     VERSIONS,
+    DuplicatesCheck,
     Plan,
     PlannedCell,
     PlannedStudy,
@@ -14,10 +16,11 @@ from orchestrator.planned import (
     Scores,
     Step,
 )
-from orchestrator.resolve import RealImages, Steps, plan_cell, real_images
-from orchestrator.settings import FolderSet
+from orchestrator.real import RealImages, pack_of, real_images
+from orchestrator.resolve import FurtherTest, duplicates_of, plan_cell
+from orchestrator.settings import EvaluationSet, FolderSet
 from orchestrator.study import StudySpec
-from tasks.errors import InputError
+from tasks.errors import InputError, nearest
 from tasks.specs import DatasetInfo, Key, Plugin
 
 __all__ = [
@@ -42,6 +45,8 @@ def sources(spec: StudySpec) -> tuple[Plugin, ...]:
         for _, each in cell.settings.sets:
             if isinstance(each, FolderSet):
                 found.setdefault(each.reader)
+    for further in spec.evaluation_sets:
+        found.setdefault(further.dataset.reader)
     return tuple(found)
 
 
@@ -155,8 +160,15 @@ def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
     at: dict[str, int] = {}
     by_key: dict[Key, int] = {}
     first: RealImages | None = None
+    further: tuple[FurtherTest, ...] = ()
+    checks: dict[Key, DuplicatesCheck] = {}
+    folds = [None] if spec.folds is None else [(i, spec.folds) for i in range(spec.folds)]
     for cell in cells(spec, winner):
-        real = real_images(cell.settings.dataset, cell.settings.subset, steps)
+        reals = tuple(
+            real_images(cell.settings.dataset, cell.settings.subset, fold, steps) for fold in folds
+        )
+        real = reals[0]
+        further = _further(spec, real, steps, checks)
         first = first or real
         if first.info.classes != real.info.classes:
             raise InputError(
@@ -165,7 +177,7 @@ def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
                 f"{real.info.classes[0]!r}, others {len(first.info.classes)}, such as "
                 f"{first.info.classes[0]!r}"
             )
-        planned, cell_key = plan_cell(spec.seeds, cell, ground, real, steps)
+        planned, cell_key = plan_cell(spec.seeds, cell, ground, reals, further, steps)
         # Cells that turned out equal are one: it keeps the coordinates it had first.
         if cell_key not in by_key:
             by_key[cell_key] = len(found)
@@ -181,20 +193,76 @@ def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
         ),
         train_pack=first.images.pack,
         num_validation=sum(first.images.validation),
-        num_test=sum(first.info.splits["test"].counts),
+        num_test=found[0].num_test,
         classes=first.info.classes,
         skipped=_skipped(spec, winner, steps),
+        further=tuple((each.name, each.num_images) for each in further),
+        checks=tuple(checks.values()),
     )
+
+
+def _further(
+    spec: StudySpec, real: RealImages, steps: Steps, checks: dict[Key, DuplicatesCheck]
+) -> tuple[FurtherTest, ...]:
+    """Plan the packs of further test sets, and note the searches for duplicates."""
+    drop = real.dataset.split.drop_test_duplicates
+
+    def check(where: str, pack: Key, num_images: int) -> Key | None:
+        key = duplicates_of(real, pack, num_images, steps)
+        if key is not None:
+            checks.setdefault(
+                key, DuplicatesCheck(where=where, key=key, num_test=num_images, dropped=drop)
+            )
+        return key if drop else None
+
+    check("test", real.test, real.num_test)
+    found = []
+    for each in spec.evaluation_sets:
+        split = _split(each, real, steps)
+        pack = pack_of(each.dataset, steps.infos[each.dataset.reader], split, steps)
+        num_images = sum(steps.infos[each.dataset.reader].splits[split].counts)
+        found.append(
+            FurtherTest(
+                name=each.name,
+                pack=pack,
+                num_images=num_images,
+                without=check(each.name, pack, num_images),
+            )
+        )
+    return tuple(found)
+
+
+def _split(each: EvaluationSet, real: RealImages, steps: Steps) -> str:
+    """The split of a further test set, once its classes are found to be those of the dataset."""
+    info, path = steps.infos[each.dataset.reader], f"evaluate_on.{each.name}"
+    split = each.part or ("all" if info.undivided and "all" in info.splits else "test")
+    if split not in info.splits:
+        raise InputError(f"{path}.split: unknown split {split!r}; {nearest(split, info.splits)}")
+    if info.placeholder or real.info.placeholder:
+        return split
+    unknown = [name for name in info.classes if name not in real.info.classes]
+    if unknown:
+        raise InputError(
+            f"{path}: {len(unknown)} of its classes are none of the dataset's: "
+            f"{', '.join(map(repr, unknown[:3]))}; classes are matched by name"
+        )
+    absent = [name for name in real.info.classes if name not in info.classes]
+    if absent and not each.allow_missing:
+        raise InputError(
+            f"{path}: {len(absent)} classes of the dataset are missing: "
+            f"{', '.join(map(repr, absent[:3]))}; say allow_missing: true if that is meant"
+        )
+    return split
 
 
 def _skipped(spec: StudySpec, winner: Any, steps: Steps) -> tuple[str, ...]:
     """Every image, real or of a set, that is left out because it cannot be read."""
     found: dict[str, None] = {}
     for cell in cells(spec, winner):
-        for split in ("train", "test"):
-            found.update(
-                dict.fromkeys(steps.infos[cell.settings.dataset.reader].splits[split].skipped)
-            )
+        for split in ("train", "val", "test"):
+            splits = steps.infos[cell.settings.dataset.reader].splits
+            if split in splits:
+                found.update(dict.fromkeys(splits[split].skipped))
         for name, each in cell.settings.sets:
             if isinstance(each, FolderSet):
                 left_out = steps.infos[each.reader].splits["all"].skipped
@@ -223,7 +291,9 @@ def needed(plan: Plan, done: set[Key], failed: set[Key]) -> dict[Key, Step]:
     for key, step in plan.steps.items():
         if key not in done and any(need in blocked for need in step.needs):
             blocked.add(key)
-    ends = [t.evaluate for t in plan.trials()]
+    # Leaks are looked for before training, so these stand first.
+    ends = [check.key for study in plan.studies for check in study.checks]
+    ends += [key for trial in plan.trials() for key in trial.evaluations]
     stack = [key for key in ends if key not in done and key not in blocked]
     while stack:
         key = stack.pop()

@@ -1,14 +1,22 @@
 """The values that a plan is made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.settings import CellSettings
 from orchestrator.study import StudySpec
-from tasks.specs import Key, Spec
+from tasks.specs import Counts, Key, Spec
 
-VERSIONS = {"pack": 1, "fit": 1, "sample": 1, "gather": 1, "trial": 1, "evaluate": 1}
+VERSIONS = {
+    "pack": 1,
+    "duplicates": 1,
+    "fit": 1,
+    "sample": 1,
+    "gather": 1,
+    "trial": 2,
+    "evaluate": 2,
+}
 """Raised when a kind's results change; plug-in files have versions of their own."""
 
 Scores = Mapping[str, float]
@@ -33,11 +41,22 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTrial:
-    """A cell at one seed."""
+    """A cell at one seed, and in cross-validation at one fold."""
 
     seed: int
+    fold: int | None = None
     trial: Key
     evaluate: Key
+    further: tuple[tuple[str, Key], ...] = ()
+    """Name and evaluation of each further test set."""
+
+    @property
+    def evaluations(self) -> tuple[Key, ...]:
+        return (self.evaluate, *(key for _, key in self.further))
+
+    def is_finished(self, done: Collection[Key]) -> bool:
+        """Trained, which an evaluation needs, and evaluated on every test set."""
+        return all(key in done for key in self.evaluations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +69,9 @@ class PlannedCell:
     """Empty while the cell is deferred."""
     steps: int
     eval_every: int
-    num_real: int
-    num_synthetic: int
+    real: Counts
+    """Real training images of each class; in cross-validation those of the first fold."""
+    synthetic: Counts
     packs: tuple[tuple[str, Key], ...]
     """Name and pack of each synthetic set."""
     num_validation: int
@@ -60,6 +80,26 @@ class PlannedCell:
     num_parameters: int | None
     baseline: int | None
     """Index of the cell that this one is compared with."""
+
+    @property
+    def num_real(self) -> int:
+        return sum(self.real)
+
+    @property
+    def num_synthetic(self) -> int:
+        return sum(self.synthetic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatesCheck:
+    """A search for test images that also stand in the train split."""
+
+    where: str
+    """`test`, or the name of a further test set."""
+    key: Key
+    num_test: int
+    dropped: bool
+    """What is found is left out of the scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +114,15 @@ class PlannedStudy:
     classes: tuple[str, ...]
     skipped: tuple[str, ...]
     """Images left out because they cannot be read."""
+    further: tuple[tuple[str, int], ...] = ()
+    """Name and images of each further test set."""
+    checks: tuple[DuplicatesCheck, ...] = ()
     awaits: str | None = None
     """The study whose winner is not known yet."""
 
     @property
     def num_trials(self) -> int:
-        return len(self.cells) * len(self.spec.seeds)
+        return len(self.cells) * len(self.spec.seeds) * (self.spec.folds or 1)
 
 
 @dataclass(frozen=True, kw_only=True)

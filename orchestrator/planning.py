@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from orchestrator import inputs
 from orchestrator.ledger import Ledger
-from orchestrator.plan import Plan, Scores, Step, make_plan, needed, sources
+from orchestrator.plan import VERSIONS, Plan, Scores, Step, make_plan, needed, sources
 from orchestrator.study import StudySpec
 from tasks.specs import DatasetInfo, Key, Plugin
 
 DEFAULT_STORE = "augury-store"
-STEP_KINDS = ("pack", "fit", "sample", "gather", "trial", "evaluate")
+STEP_KINDS = tuple(VERSIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,16 @@ class Planned:
     @property
     def num_finished(self) -> int:
         """Trials that are trained and evaluated."""
-        return sum(t.evaluate in self.done for t in self.plan.trials())
+        return sum(t.is_finished(self.done) for t in self.plan.trials())
 
     @property
     def num_to_run(self) -> int:
         """Trials that still have to be trained or evaluated."""
         steps = self.to_run
-        return sum(t.trial in steps or t.evaluate in steps for t in self.plan.trials())
+        return sum(
+            t.trial in steps or any(key in steps for key in t.evaluations)
+            for t in self.plan.trials()
+        )
 
     @property
     def num_failed(self) -> int:
@@ -58,7 +61,7 @@ class Planned:
         steps = self.to_run
         bad = ("failed", "blocked")
         return sum(
-            self.status(t.trial, steps) in bad or self.status(t.evaluate, steps) in bad
+            any(self.status(key, steps) in bad for key in (t.trial, *t.evaluations))
             for t in self.plan.trials()
         )
 

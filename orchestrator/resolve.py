@@ -1,390 +1,201 @@
 """The settings of one cell become specs with keys, and the steps that make them."""
 
-import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.budget import recipe_of, stages_of
+from orchestrator.graph import Steps, key_of, part_key
 from orchestrator.grid import Cell, label_of
-from orchestrator.planned import VERSIONS, PlannedCell, PlannedTrial, Step
-from orchestrator.settings import (
-    Dataset,
-    FolderSet,
-    GeneratedSet,
-    SubsetSettings,
-    TrainSettings,
-    model_label,
-    num_parameters,
-)
-from tasks.counting import exact, rounded, share, subset
+from orchestrator.mixed import mixed, mixing_of
+from orchestrator.models import model_label, num_parameters
+from orchestrator.planned import VERSIONS, PlannedCell, PlannedTrial
+from orchestrator.real import RealImages, count, without_real
+from orchestrator.sets import Taken, synthetic
+from orchestrator.settings import SubsetSettings
 from tasks.errors import InputError
-from tasks.specs import (
-    CellSpec,
-    Counts,
-    DatasetInfo,
-    EvaluateSpec,
-    FitSpec,
-    GatherSpec,
-    ImagesSpec,
-    Key,
-    PackSpec,
-    Plugin,
-    Recipe,
-    SampleSpec,
-    SetSpec,
-    Spec,
-    SyntheticImages,
-    TrialSpec,
-    content_key,
-)
-
-MOST_IMAGES = 100_000_000
-"""Of one set: beyond any study, and what a slip of the finger easily asks for."""
-
-SHARD_IMAGES = 1024
-"""Aim for the images of one shard; a shard holds whole sampling batches."""
-
-
-@dataclass
-class Steps:
-    """The steps found so far."""
-
-    infos: Mapping[Plugin, DatasetInfo]
-    found: dict[Key, Step] = field(default_factory=dict)
-
-    def add(
-        self,
-        spec: Spec,
-        needs: tuple[Key, ...],
-        title: str,
-        size: int,
-        key: Key | None = None,
-        note: str = "",
-    ) -> Key:
-        key = key or content_key(spec.KIND, VERSIONS[spec.KIND], spec)
-        if key not in self.found:
-            self.found[key] = Step(
-                kind=spec.KIND,
-                key=key,
-                spec=spec,
-                needs=needs,
-                title=title,
-                note=note,
-                size=size,
-            )
-        return key
+from tasks.specs import CellSpec, Counts, DuplicatesSpec, EvaluateSpec, Key, TrialSpec, content_key
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealImages:
-    """The real images of a cell, with what they come from."""
+class FurtherTest:
+    """Images that trials are evaluated on, beside those of the dataset."""
 
-    info: DatasetInfo
-    images: ImagesSpec
-    pool: Counts
-    """Training images of each class that validation leaves."""
-    test: Key
-    split_size: int | None
-
-
-def real_images(dataset: Dataset, wanted: SubsetSettings, steps: Steps) -> RealImages:
-    """Plan the packs of a dataset, and count its validation and training images."""
-    info = steps.infos[dataset.reader]
-    if not sum(info.splits["test"].counts):
-        raise InputError("dataset: no image is left to test on; give more images, or a test split")
-    train_pack, test_pack = (_pack(dataset, info, split, steps) for split in ("train", "test"))
-    validation, pool = _validation(info.splits["train"].counts, dataset.split.val_fraction)
-    training = _subset(pool, wanted)
-    return RealImages(
-        info=info,
-        images=ImagesSpec(
-            pack=train_pack,
-            split_seed=dataset.split.split_seed,
-            validation=validation,
-            training=training,
-        ),
-        pool=pool,
-        test=test_pack,
-        split_size=dataset.split.size,
-    )
-
-
-@functools.lru_cache(maxsize=4096)
-def _validation(counts: Counts, fraction: float) -> tuple[Counts, Counts]:
-    validation = share(rounded(exact(fraction) * sum(counts)), counts)
-    if not sum(validation):
-        raise InputError(
-            f"dataset.val_fraction: {fraction!r} of {sum(counts)} images leaves none for "
-            f"validation; give a larger fraction"
-        )
-    pool = tuple(c - v for c, v in zip(counts, validation, strict=True))
-    if not sum(pool):
-        raise InputError(
-            f"dataset.val_fraction: {fraction!r} of {sum(counts)} images leaves none to train on; "
-            f"give a smaller fraction"
-        )
-    return validation, pool
-
-
-@functools.lru_cache(maxsize=65536)
-def _subset(pool: Counts, wanted: SubsetSettings) -> Counts:
-    counts = subset(
-        pool, fraction=wanted.fraction, per_class=wanted.per_class, max_real=wanted.max_real
-    )
-    if not sum(counts):
-        raise InputError(f"subset.fraction: {wanted.fraction!r} of {sum(pool)} images leaves none")
-    return counts
-
-
-def _pack(dataset: Dataset, info: DatasetInfo, split: str, steps: Steps) -> Key:
-    spec = PackSpec(
-        reader=dataset.reader,
-        split=split,
-        size=dataset.split.size,
-        digest=info.splits[split].digest,
-        classes=info.classes,
-    )
-    return steps.add(
-        spec,
-        (),
-        f"pack {dataset.reader.name} {split}",
-        sum(info.splits[split].counts),
-        _key_of(spec),
-    )
-
-
-@functools.lru_cache(maxsize=65536)
-def _key_of(spec: Any) -> Key:
-    """A key, computed once for equal specs (thousands of cells share their larger parts)."""
-    return content_key(spec.KIND, VERSIONS[spec.KIND], spec)
-
-
-@functools.lru_cache(maxsize=65536)
-def _part_key(part: Any) -> Key:
-    """A hash that stands for a large part of a cell."""
-    return content_key(type(part).__name__, 1, part)
+    name: str
+    pack: Key
+    num_images: int
+    without: Key | None
+    """The duplicates to leave out, if any."""
 
 
 def plan_cell(
-    seeds: tuple[int, ...], cell: Cell, ground: SubsetSettings, real: RealImages, steps: Steps
+    seeds: tuple[int, ...],
+    cell: Cell,
+    ground: SubsetSettings,
+    reals: tuple[RealImages, ...],
+    further: tuple[FurtherTest, ...],
+    steps: Steps,
 ) -> tuple[PlannedCell, Key]:
-    """Plan a cell at all seeds; the key is that of the cell without its seed.
+    """Plan a cell at all seeds and folds; the key is that of the cell without them.
 
     Args:
         ground: the subset written in the study's base, whose size sets the budget.
+        reals: its real images, once for each fold.
     """
-    chosen = cell.settings
-    sets, packs = [], []
-    for name, each in chosen.sets:
-        taken, pack = _synthetic(name, each, chosen.subset, real, steps)
-        sets.append(taken)
-        packs.append(pack)
-    sets.sort(key=lambda taken: taken.pack)
-    num_synthetic = sum(sum(taken.counts) for taken in sets)
-    images = real.images
-    if chosen.variant == "synthetic":
-        images = replace(images, training=tuple(0 for _ in images.training))
-    num_real = sum(images.training)
-    if num_real + num_synthetic == 0:
-        raise InputError(f"variant: {chosen.variant!r} with empty sets leaves nothing to train on")
-    budget = _subset(real.pool, ground)
-    recipe = _recipe(chosen.train, sum(budget), num_real + num_synthetic)
-    full = CellSpec(
-        images=images,
-        sets=tuple(sets),
-        model=chosen.model,
-        recipe=recipe,
-        num_classes=len(real.info.classes),
+    # One budget for all folds, whose pools differ by an image or two.
+    budget = sum(count(reals[0].pool, ground))
+    folds = [_Fold.of(cell, budget, real, steps) for real in reals]
+    coordinates = _shown(cell.coordinates, cell.settings.variant)
+    label = label_of(coordinates)
+    trials = tuple(fold.trial(label, seed, further, steps) for seed in seeds for fold in folds)
+    first = folds[0]
+    planned = PlannedCell(
+        coordinates=coordinates,
+        settings=cell.settings,
+        trials=trials,
+        steps=first.spec.recipe.steps,
+        eval_every=first.spec.recipe.eval_every,
+        real=first.spec.images.training,
+        synthetic=first.synthetic,
+        packs=tuple((taken.name, taken.pack) for taken in first.taken),
+        num_validation=sum(first.spec.images.validation),
+        num_test=sum(fold.real.num_test for fold in folds),
+        model=model_label(cell.settings.model),
+        num_parameters=num_parameters(cell.settings.model),
+        baseline=None,
     )
-    cell_key = content_key(
+    together = first.key if len(folds) == 1 else part_key(tuple(fold.key for fold in folds))
+    return planned, together
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fold:
+    """A cell on one fold, or on the whole train split."""
+
+    real: RealImages
+    spec: CellSpec
+    key: Key
+    taken: tuple[Taken, ...]
+    synthetic: Counts
+    """Images of all sets together, in the label order of the dataset."""
+
+    @classmethod
+    def of(cls, cell: Cell, budget: int, real: RealImages, steps: Steps) -> "_Fold":
+        chosen = cell.settings
+        found = (synthetic(name, each, chosen, real, steps) for name, each in chosen.sets)
+        taken = [each for each in found if each is not None]
+        images = real.images
+        if chosen.variant == "synthetic":
+            images = without_real(images)
+        training, counts = mixed(
+            images.training, [t.counts for t in taken], chosen.mixing, chosen.subset.max_synth
+        )
+        images = replace(images, training=training)
+        taken = [
+            replace(each, counts=mine)
+            for each, mine in zip(taken, counts, strict=True)
+            if sum(mine)
+        ]
+        # Sorted by key, so that the order in which sets are named does not count.
+        sets = tuple(sorted((t.images() for t in taken), key=lambda images: images.pack))
+        num_images = sum(training) + sum(sum(t.counts) for t in taken)
+        if not num_images:
+            raise InputError(
+                f"variant: {chosen.variant!r} with empty sets leaves nothing to train on"
+            )
+        recipe = recipe_of(chosen, budget, num_images)
+        spec = CellSpec(
+            images=images,
+            sets=sets,
+            model=chosen.model,
+            recipe=recipe,
+            num_classes=len(real.info.classes),
+            mixing=mixing_of(chosen.mixing, bool(sets)),
+            stages=stages_of(chosen, recipe.steps) if sets else (),
+            companion=chosen.companion,
+        )
+        return cls(
+            real=real,
+            spec=spec,
+            key=_cell_key(spec),
+            taken=tuple(taken),
+            synthetic=tuple(
+                sum(each.counts[label] for each in taken) for label in range(len(real.info.classes))
+            ),
+        )
+
+    def trial(
+        self, label: str, seed: int, further: tuple[FurtherTest, ...], steps: Steps
+    ) -> PlannedTrial:
+        """Plan the training at a seed, and an evaluation for each test set."""
+        fold = self.spec.images.fold
+        note = f"{label}, seed {seed}" + (f", fold {fold[0]}" if fold is not None else "")
+        model = model_label(self.spec.model)
+        validation = self.spec.images.validation_pack
+        needs = [self.spec.images.pack, *((validation,) if validation else ())]
+        trial = steps.add(
+            TrialSpec(cell=self.spec, seed=seed),
+            (*needs, *(each.pack for each in self.taken)),
+            f"train {model}",
+            self.spec.recipe.steps,
+            content_key("trial", VERSIONS["trial"], {"cell": self.key, "seed": seed}),
+            note,
+        )
+
+        def evaluate(pack: Key, num_images: int, without: Key | None, held_out: bool) -> Key:
+            spec = EvaluateSpec(
+                trial=trial,
+                test=pack,
+                held_out=self.spec.images if held_out else None,
+                without=without,
+                classes=self.real.info.classes,
+                precision=self.spec.recipe.precision,
+            )
+            needs = (trial, pack, *((without,) if without is not None else ()))
+            return steps.add(spec, needs, f"evaluate {model}", num_images, None, note)
+
+        own = duplicates_of(self.real, self.real.test, self.real.num_test, steps)
+        drop = self.real.dataset.split.drop_test_duplicates
+        return PlannedTrial(
+            seed=seed,
+            fold=None if fold is None else fold[0],
+            trial=trial,
+            evaluate=evaluate(
+                self.real.test, self.real.num_test, own if drop else None, fold is not None
+            ),
+            further=tuple(
+                (each.name, evaluate(each.pack, each.num_images, each.without, False))
+                for each in further
+            ),
+        )
+
+
+def duplicates_of(real: RealImages, test: Key, num_images: int, steps: Steps) -> Key | None:
+    """Plan the search for test images that stand in the train split; not within one pack."""
+    if test == real.images.pack:
+        return None
+    spec = DuplicatesSpec(train=real.images.pack, test=test)
+    title = f"check {real.dataset.reader.name} for duplicates"
+    return steps.add(spec, (spec.train, spec.test), title, num_images, key_of(spec))
+
+
+def _cell_key(spec: CellSpec) -> Key:
+    return content_key(
         "cell",
         VERSIONS["trial"],
         {
-            "images": _part_key(images),
-            "sets": [_part_key(taken) for taken in sets],
-            "model": _part_key(chosen.model),
-            "recipe": _part_key(recipe),
-            "num_classes": full.num_classes,
+            "images": part_key(spec.images),
+            "sets": [part_key(taken) for taken in spec.sets],
+            "model": part_key(spec.model),
+            "recipe": part_key(spec.recipe),
+            "num_classes": spec.num_classes,
+            "mixing": spec.mixing,
+            "stages": spec.stages,
+            "companion": spec.companion,
         },
     )
-    coordinates = _shown(cell.coordinates, chosen.variant)
-    label = label_of(coordinates)
-    trials = tuple(
-        _plan_trial(full, cell_key, (label, seed), real, tuple(packs), steps) for seed in seeds
-    )
-    planned = PlannedCell(
-        coordinates=coordinates,
-        settings=chosen,
-        trials=trials,
-        steps=recipe.steps,
-        eval_every=recipe.eval_every,
-        num_real=num_real,
-        num_synthetic=num_synthetic,
-        packs=tuple((name, pack) for (name, _), pack in zip(chosen.sets, packs, strict=True)),
-        num_validation=sum(images.validation),
-        num_test=sum(real.info.splits["test"].counts),
-        model=model_label(chosen.model),
-        num_parameters=num_parameters(chosen.model),
-        baseline=None,
-    )
-    return planned, cell_key
 
 
 def _shown(coordinates: tuple[tuple[str, Any], ...], variant: str) -> tuple[tuple[str, Any], ...]:
     """Without the synthetic set a `real` cell happens to stand beside: it is for all of them."""
-    if variant != "real":
-        return coordinates
-    inert = ("sets", "synthetic")
+    inert = {"real": ("sets", "synthetic", "mixing"), "synthetic": ("mixing",)}.get(variant, ())
     return tuple((path, None if path.split(".")[0] in inert else v) for path, v in coordinates)
-
-
-def _plan_trial(
-    cell: CellSpec,
-    cell_key: Key,
-    place: tuple[str, int],
-    real: RealImages,
-    packs: tuple[Key, ...],
-    steps: Steps,
-) -> PlannedTrial:
-    label, seed = place
-    settings = {"cell": cell_key, "seed": seed}
-    trial = steps.add(
-        TrialSpec(cell=cell, seed=seed),
-        (real.images.pack, *packs),
-        f"train {model_label(cell.model)}",
-        cell.recipe.steps,
-        content_key("trial", VERSIONS["trial"], settings),
-        f"{label}, seed {seed}",
-    )
-    evaluate = steps.add(
-        EvaluateSpec(trial=trial, test=real.test),
-        (trial, real.test),
-        f"evaluate {model_label(cell.model)}",
-        sum(real.info.splits["test"].counts),
-        None,
-        f"{label}, seed {seed}",
-    )
-    return PlannedTrial(seed=seed, trial=trial, evaluate=evaluate)
-
-
-def _recipe(train: TrainSettings, num_reference: int, num_own: int) -> Recipe:
-    """Turn epochs into optimizer steps: of the base's real images, or of the cell's own."""
-    counted = num_reference if train.match == "steps" else num_own
-    per_epoch = -(-counted // train.batch_size)
-    steps = train.steps if train.steps is not None else train.epochs * per_epoch
-    adamw = train.optimizer == "adamw"
-    decay = train.weight_decay
-    return Recipe(
-        steps=steps,
-        eval_every=min(per_epoch, steps),
-        batch_size=train.batch_size,
-        optimizer=train.optimizer,
-        lr=train.lr if train.lr is not None else (1e-3 if adamw else 0.1),
-        weight_decay=decay if decay is not None else (0.05 if adamw else 5e-4),
-        # Inert for adamw, so it must not tell two equal trials apart.
-        momentum=0.9 if adamw else train.momentum,
-        schedule=train.schedule,
-        warmup_steps=min(train.warmup_epochs * per_epoch, steps - 1),
-        label_smoothing=train.label_smoothing,
-        input_size=train.input_size,
-    )
-
-
-def _synthetic(
-    name: str,
-    each: GeneratedSet | FolderSet,
-    wanted: SubsetSettings,
-    real: RealImages,
-    steps: Steps,
-) -> tuple[SyntheticImages, Key]:
-    if isinstance(each, FolderSet):
-        return _folder(name, each, wanted, real, steps)
-    return _generated(name, each, wanted, real, steps)
-
-
-def _folder(
-    name: str, each: FolderSet, wanted: SubsetSettings, real: RealImages, steps: Steps
-) -> tuple[SyntheticImages, Key]:
-    info = steps.infos[each.reader]
-    if info.placeholder and not real.info.placeholder:
-        counts = real.info.splits["train"].counts
-        info = replace(
-            info,
-            classes=real.info.classes,
-            splits={"all": replace(info.splits["all"], counts=counts)},
-        )
-    unknown = sorted(set(info.classes) - set(real.info.classes))
-    if unknown and not real.info.placeholder:
-        raise InputError(
-            f"synthetic.{name}.folder: class {unknown[0]!r} is none of the dataset's: "
-            f"{', '.join(real.info.classes[:12])}"
-        )
-    spec = PackSpec(
-        reader=each.reader,
-        split="all",
-        size=real.split_size,
-        digest=info.splits["all"].digest,
-        classes=info.classes,
-    )
-    total = sum(info.splits["all"].counts)
-    pack = steps.add(spec, (), f"pack {name}", total, _key_of(spec))
-    # Where the images come from is not known, so a fraction takes a share of each class.
-    counts = _subset(info.splits["all"].counts, SubsetSettings(fraction=wanted.fraction))
-    return SyntheticImages(pack=pack, counts=counts), pack
-
-
-def _generated(
-    name: str, each: GeneratedSet, wanted: SubsetSettings, real: RealImages, steps: Steps
-) -> tuple[SyntheticImages, Key]:
-    fit_spec = FitSpec(generator=each.generator, images=real.images, seed=each.settings.seed)
-    label = each.generator.name
-    fit = steps.add(
-        fit_spec,
-        (real.images.pack,),
-        f"fit {label}",
-        each.generator.config.steps,
-        _key_of(fit_spec),
-    )
-    counts = _set_counts(each, wanted, real.images.training)
-    if sum(counts) > MOST_IMAGES:
-        raise InputError(f"synthetic.{name}: {sum(counts)} images are more than {MOST_IMAGES}")
-    recipe = SetSpec(
-        fit=fit,
-        sampling=each.sampling,
-        counts=counts,
-        seed=each.settings.seed,
-        generator=each.generator,
-        images=real.images,
-    )
-    set_key, shards = _shards(recipe, steps, label)
-    gather = GatherSpec(
-        synthetic=set_key, shards=shards, classes=real.info.classes, size=real.split_size
-    )
-    pack = steps.add(gather, shards, f"gather {label}", sum(counts), _key_of(gather))
-    return SyntheticImages(pack=pack, counts=counts), pack
-
-
-@functools.lru_cache(maxsize=4096)
-def _set_key(recipe: SetSpec) -> Key:
-    return content_key("set", VERSIONS["sample"], recipe)
-
-
-def _shards(recipe: SetSpec, steps: Steps, label: str) -> tuple[Key, tuple[Key, ...]]:
-    batch: int = recipe.sampling.batch_size
-    whole = max(1, SHARD_IMAGES // batch) * batch
-    total = sum(recipe.counts)
-    shards = []
-    for start in range(0, total, whole):
-        spec = SampleSpec(synthetic=recipe, start=start, stop=min(start + whole, total))
-        needs = (recipe.fit, recipe.images.pack)
-        size = spec.stop - spec.start
-        shards.append(steps.add(spec, needs, f"sample {label}", size, _key_of(spec)))
-    return _set_key(recipe), tuple(shards)
-
-
-def _set_counts(each: GeneratedSet, wanted: SubsetSettings, training: Counts) -> Counts:
-    if each.settings.per_class is not None:
-        # A fraction scales real and synthetic images alike.
-        whole = tuple(each.settings.per_class for _ in training)
-        return _subset(whole, SubsetSettings(fraction=wanted.fraction))
-    return tuple((each.settings.multiplier or 1) * count for count in training)

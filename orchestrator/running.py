@@ -164,7 +164,7 @@ def drop_weights(planned: Planned, setting: "Setting") -> None:
 
     if setting.keep_weights != "all":
         for trial in planned.plan.trials():
-            if trial.evaluate in planned.done:
+            if trial.is_finished(planned.done):
                 steps.drop_weights(trial.trial, setting)
 
 

@@ -20,6 +20,7 @@ from orchestrator.plan import Step
 from tasks.errors import InputError
 from tasks.results import read_result
 from tasks.specs import (
+    DuplicatesSpec,
     EvaluateSpec,
     FitSpec,
     GatherSpec,
@@ -31,6 +32,9 @@ from tasks.specs import (
     Work,
     canonical,
 )
+
+WITHOUT_TORCH = ("pack", "gather", "duplicates")
+"""Kinds of step that compute no network."""
 
 THREADS = 1
 """Of every step, whatever runs beside it: more cores run more steps, and never change a result."""
@@ -94,7 +98,7 @@ def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
     _check_store(ledger, setting)
     if ledger.record(step.kind, step.key) is not None:
         return
-    if step.kind not in ("pack", "gather"):
+    if step.kind not in WITHOUT_TORCH:
         _calm()
     attempt = ledger.begin(step.kind, step.key)
     started = time.time()
@@ -121,7 +125,7 @@ def _failed(step: Step, ledger: Ledger, attempt: Attempt, error: Exception) -> S
     message = " ".join(str(error).split()) or type(error).__name__
     by_user = isinstance(error, InputError)
     said = message if by_user else f"{type(error).__name__}: {message}"
-    if by_user and step.kind in ("pack", "gather"):
+    if by_user and step.kind in WITHOUT_TORCH:
         ledger.discard(attempt)
     else:
         record = {
@@ -169,22 +173,33 @@ def _work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
         case TrialSpec():
             from tasks.train import train
 
-            real = ledger.fetch("pack", spec.cell.images.pack)
-            sets = [fetch_pack(ledger, each.pack) for each in spec.cell.sets]
-            return train(spec, real, sets, out, checkpoints, device)
+            cell = spec.cell
+            keys = {cell.images.pack, cell.images.validation_pack, *(s.pack for s in cell.sets)}
+            packs = {key: fetch_pack(ledger, key) for key in keys if key is not None}
+            return train(spec, packs, out, checkpoints, device)
         case EvaluateSpec():
             from tasks.predict import predict
 
-            trial = ledger.fetch("trial", spec.trial)
-            return predict(spec, trial, ledger.fetch("pack", spec.test), out, device)
+            inputs = {
+                spec.trial: ledger.fetch("trial", spec.trial),
+                spec.test: ledger.fetch("pack", spec.test),
+            }
+            if spec.without is not None:
+                inputs[spec.without] = ledger.fetch("duplicates", spec.without)
+            return predict(spec, inputs, out, device)
+        case DuplicatesSpec():
+            from tasks.duplicates import duplicates
+
+            train_pack, test_pack = (ledger.fetch("pack", k) for k in (spec.train, spec.test))
+            return duplicates(spec, train_pack, test_pack, out)
 
 
 def fetch_pack(ledger: Ledger, key: str) -> Path:
-    """A synthetic set's pack: gathered from shards, or made from a folder."""
+    """A pack of either kind: gathered from shards, or made from a dataset or folder."""
     try:
-        return ledger.fetch("gather", key)
-    except KeyError:
         return ledger.fetch("pack", key)
+    except KeyError:
+        return ledger.fetch("gather", key)
 
 
 def _is_fault(error: Exception, folder: Path) -> bool:

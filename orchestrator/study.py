@@ -12,20 +12,21 @@ from typing import Any
 from orchestrator import yaml12
 from orchestrator.grid import candidates, cells
 from orchestrator.overlay import overlaid
-from orchestrator.settings import (
-    section,
-    shown,
-)
+from orchestrator.parsing import parse_evaluation_sets
+from orchestrator.settings import EvaluationSet
+from orchestrator.validating import section, shown
 from tasks import plugins
 from tasks.errors import InputError, nearest
 
-CELL_KEYS = ("dataset", "synthetic", "subset", "variant", "sets", "train")
+CELL_KEYS = ("dataset", "synthetic", "subset", "variant", "sets", "mixing", "train")
 STUDY_KEYS = (
     "question",
     *CELL_KEYS,
     "axes",
     "arms",
     "seeds",
+    "folds",
+    "evaluate_on",
     "compare",
     "report",
     "keep_weights",
@@ -56,6 +57,9 @@ class StudySpec:
     axes: Mapping[str, tuple[Any, ...]]
     arms: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
+    folds: int | None
+    """Of cross-validation on the train split; None tests on the test split."""
+    evaluation_sets: tuple[EvaluationSet, ...]
     baseline: Mapping[str, Any]
     metrics: tuple[str, ...]
     keep_weights: str
@@ -181,6 +185,8 @@ def _study(
         axes=axes,
         arms=arms,
         seeds=_seeds(document),
+        folds=_folds(document),
+        evaluation_sets=parse_evaluation_sets(document.get("evaluate_on"), document.get("dataset")),
         baseline=_baseline(document, axes, arms),
         metrics=_metrics(document),
         keep_weights=_keep(document),
@@ -237,6 +243,15 @@ def _seeds(document: Mapping[str, Any]) -> tuple[int, ...]:
             f"seeds: a list of different whole numbers from 0 on was expected, not {shown(seeds)}"
         )
     return tuple(seeds)
+
+
+def _folds(document: Mapping[str, Any]) -> int | None:
+    folds = document.get("folds")
+    if folds is None:
+        return None
+    if type(folds) is not int or not 2 <= folds <= 100:
+        raise InputError(f"folds: a whole number from 2 to 100 was expected, not {shown(folds)}")
+    return folds
 
 
 def _baseline(

@@ -1,8 +1,10 @@
 """How many images of each class: exact, proportional, and nested by construction."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from tasks.specs import Counts
 
@@ -49,21 +51,90 @@ def share(total: int, weights: Sequence[int]) -> Counts:
     return tuple(seats)
 
 
+Profile = Literal["balanced", "semi", "long_tail", "step"]
+FACTORS: dict[Profile, float] = {"balanced": 1.0, "semi": 0.1, "long_tail": 0.01, "step": 0.1}
+"""The smallest class over the largest, where nothing else is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imbalance:
+    """How the classes of a subset differ in size, in label order."""
+
+    profile: Profile
+    factor: float
+    """The smallest class over the largest (others write its inverse)."""
+
+    def count(self, label: int, num_classes: int, largest: int) -> int:
+        """Images of a class where the largest has `largest`.
+
+        Long-tailed: int(n_max * factor^(i / (C - 1))) (Y. Cui et al., Class-balanced loss, 2019);
+        step: the later half of the classes at int(n_max * factor) (M. Buda et al., 2018).
+        """
+        factor = exact(self.factor)
+        if self.profile == "balanced":
+            return largest
+        if self.profile == "step":
+            return int(largest * factor) if label >= (num_classes + 1) // 2 else largest
+        return _power(largest, factor, label, max(1, num_classes - 1))
+
+
+def _power(largest: int, factor: Fraction, top: int, bottom: int) -> int:
+    """int(largest * factor^(top / bottom)): one number on every machine, whatever its pow says."""
+    close = largest * float(factor) ** (top / bottom)
+    nearest = round(close)
+    if abs(close - nearest) > 1e-9 * largest:
+        return int(close)
+    # At a whole number the last bit decides: ask exact arithmetic which side it is on.
+    too_many: bool = nearest**bottom > largest**bottom * factor**top
+    return nearest - 1 if too_many else nearest
+
+
+def shaped(available: Sequence[int], imbalance: Imbalance, total: int | None = None) -> Counts:
+    """The largest subset of a profile: every class has its images, and all fit `total` if given.
+
+    A larger `total` gives a larger largest class and so larger ones all over: subsets nest.
+    """
+    num_classes = len(available)
+
+    def counts(largest: int) -> Counts:
+        return tuple(imbalance.count(i, num_classes, largest) for i in range(num_classes))
+
+    def fits(largest: int) -> bool:
+        found = counts(largest)
+        within = all(count <= there for count, there in zip(found, available, strict=True))
+        return within and (total is None or sum(found) <= total)
+
+    return counts(_last(fits, max(available, default=0)))
+
+
+def _last(holds: Callable[[int], bool], most: int) -> int:
+    """The largest number up to `most` for which a property holds that ends once and for all."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
+
+
 def subset(
     available: Sequence[int],
     *,
     fraction: float = 1.0,
     per_class: int | None = None,
+    imbalance: Imbalance | None = None,
     max_real: int | None = None,
 ) -> Counts:
     """Count the training images of a subset, class by class.
 
-    `fraction` scales what is available, `per_class` caps each class, `max_real` bounds the total,
-    in this order. Each is monotone, so smaller settings give subsets of larger ones.
+    `fraction` scales what is available, `per_class` caps each class, `imbalance` shapes them, and
+    `max_real` bounds the total, in this order. Each is monotone, so smaller settings give subsets
+    of larger ones.
     """
     counts = share(rounded(exact(fraction) * sum(available)), available)
     if per_class is not None:
         counts = tuple(min(count, per_class) for count in counts)
+    if imbalance is not None:
+        return shaped(counts, imbalance, max_real)
     if max_real is not None and max_real < sum(counts):
         counts = share(max_real, counts)
     return counts

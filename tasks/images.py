@@ -8,13 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.packs import Indices, Pack, Pixels
+from tasks.views import view
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-IN_PLACE_BYTES = 2 * 1024**3
-"""Resized images are kept in memory up to this; above it they are resized as they are drawn."""
+VIEW_BYTES = 8 * 1024**3
+"""Packs are resized once for all workers up to this; larger ones are resized as they are drawn."""
+
+DEVICE_SHARE = 0.4
+"""Of an accelerator's free memory that images may take; other trials may live on it too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,74 +37,135 @@ def part(pack: Pack, indices: Indices, classes: Sequence[str]) -> Part:
     return Part(pack=pack, indices=indices, labels=order[pack.labels[indices]])
 
 
-class Images:
-    """Several parts as one list of images, served as normalised batches.
+class Source:
+    """Several parts as one list of uint8 squares on the CPU, read from memory that is mapped.
 
-    Images that already have the right side are read from the mapped pack, which all workers of a
-    node share; on an accelerator they are copied there once, as uint8.
+    Packs of another shape are resized once for all workers of the machine, where that fits its
+    cache. May be sent to another process, which maps the same memory.
     """
 
-    def __init__(
-        self, parts: Sequence[Part], side: int, channels: int, device: "torch.device"
-    ) -> None:
-        import torch
-
-        self.side, self.channels, self.device = side, channels, device
-        self.labels = torch.from_numpy(np.concatenate([p.labels for p in parts])).to(device)
+    def __init__(self, parts: Sequence[Part], side: int) -> None:
+        self.side = side
+        self.labels = np.concatenate([p.labels for p in parts])
         self._parts = [p for p in parts if len(p.indices)]
+        self.channels = max((p.pack.channels for p in self._parts), default=1)
         self._starts = np.cumsum([0, *(len(p.indices) for p in self._parts)])
-        num_bytes = len(self) * channels * side * side
-        mapped = all(p.pack.shape is not None and p.pack.shape[1:] == (side, side) for p in parts)
-        self._in_place: Tensor | None = None
-        if num_bytes <= IN_PLACE_BYTES and (device.type != "cpu" or not mapped):
-            everything = np.arange(len(self), dtype=np.int64)
-            self._in_place = self._gather(everything).to(device)
+        self._pixels: list[Pixels | None] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_pixels": None}
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, rows: "Tensor") -> "Tensor":
-        """The images at `rows` (int64, on the CPU): uint8, N × channels × side × side."""
-        if self._in_place is not None:
-            return self._in_place[rows.to(self.device)]
-        return self._gather(rows.numpy()).to(self.device, non_blocking=True)
+    @property
+    def num_bytes(self) -> int:
+        """Of all images, decoded."""
+        return len(self) * self.channels * self.side * self.side
 
-    def _gather(self, rows: Indices) -> "Tensor":
+    def batch(self, rows: Indices) -> "Tensor":
+        """The images at `rows`: uint8, N × channels × side × side, channels last in memory."""
         import torch
 
-        out = np.empty((len(rows), self.channels, self.side, self.side), np.uint8)
+        if self._pixels is None:
+            self._pixels = [_mapped(p.pack, self.side) for p in self._parts]
+        if len(self._parts) == 1:
+            return torch.from_numpy(self._read(0, rows)).permute(0, 3, 1, 2)
+        out = np.empty((len(rows), self.side, self.side, self.channels), np.uint8)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for index, each in enumerate(self._parts):
+        for index in range(len(self._parts)):
             mine = np.flatnonzero(owner == index)
             if len(mine):
-                chosen = each.indices[rows[mine] - self._starts[index]]
-                pixels = each.pack.array(chosen, self.side)
-                if self.channels == 1 and pixels.shape[3] == 3:
-                    pixels = _grey(pixels)
                 # One channel spreads over three by broadcasting.
-                out[mine] = pixels.transpose(0, 3, 1, 2)
-        return torch.from_numpy(out)
+                out[mine] = self._read(index, rows[mine] - self._starts[index])
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def _read(self, index: int, rows: Indices) -> Pixels:
+        each = self._parts[index]
+        assert self._pixels is not None
+        pixels = self._pixels[index]
+        chosen = each.indices[rows]
+        return each.pack.array(chosen, self.side) if pixels is None else pixels[chosen]
 
 
-def _grey(pixels: Pixels) -> Pixels:
-    """Luma of colour images beside grey ones: ITU-R 601 weights, as PIL's mode L has them."""
-    luma = pixels @ np.array([0.299, 0.587, 0.114])
-    grey: Pixels = np.rint(luma).astype(np.uint8)[..., None]
-    return grey
+def _mapped(pack: Pack, side: int) -> Pixels | None:
+    """All of a pack's images as squares of `side`, if they are mapped, or fit the cache."""
+    if pack.shape is not None and pack.shape[1:] == (side, side):
+        return pack.whole
+    fits = len(pack) * side * side * pack.channels <= VIEW_BYTES
+    return view(pack, side) if fits else None
+
+
+class Images:
+    """A source's images as they reach a network: on its device, with its channels.
+
+    They are copied to an accelerator once, as uint8, where they fit there.
+    """
+
+    def __init__(self, source: Source, channels: int, device: "torch.device") -> None:
+        import torch
+
+        self.source, self.channels, self.device = source, channels, device
+        self.labels = torch.from_numpy(source.labels).to(device)
+        self._in_place: Tensor | None = None
+        if device.type != "cpu" and source.num_bytes <= _room(device):
+            everything = source.batch(np.arange(len(source), dtype=np.int64))
+            self._in_place = everything.permute(0, 2, 3, 1).contiguous().to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def streams(self) -> bool:
+        """Each batch has to be read and copied, so that doing it ahead pays."""
+        return self.device.type != "cpu" and self._in_place is None
+
+    def batch(self, rows: Indices) -> "Tensor":
+        """The images at `rows`: uint8, N × channels × side × side, on the device."""
+        import torch
+
+        if self._in_place is not None:
+            there = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            return self.shaped(self._in_place[there].permute(0, 3, 1, 2))
+        return self.shaped(self.source.batch(rows))
+
+    def shaped(self, images: "Tensor") -> "Tensor":
+        """A batch of the source, on the device and with the network's channels."""
+        there = images.to(self.device, non_blocking=True)
+        if there.shape[1] == self.channels:
+            return there
+        return there.expand(-1, self.channels, -1, -1) if there.shape[1] == 1 else _luma(there)
+
+
+def _luma(images: "Tensor") -> "Tensor":
+    """Colour images beside grey ones, as `tasks.packs.luma` has them."""
+    import torch
+
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64, device=images.device)
+    grey = (images.double() * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return grey.round().to(torch.uint8)
+
+
+def _room(device: "torch.device") -> int:
+    import torch
+
+    return int(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0])
 
 
 class Normalise:
-    """uint8 0..255 -> float, (x / 255 - mean) / std for each channel, on the device."""
+    """float 0..1 -> (x - mean) / std for each channel, on the device."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: "torch.device") -> None:
         import torch
 
-        self._scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(1, -1, 1, 1)
+        self._scale = torch.tensor([1 / s for s in std], device=device).view(1, -1, 1, 1)
         self._shift = torch.tensor(
             [-m / s for m, s in zip(mean, std, strict=True)], device=device
         ).view(1, -1, 1, 1)
 
     def __call__(self, images: "Tensor") -> "Tensor":
+        """Of uint8 images 255 is 1."""
         import torch
 
-        return torch.addcmul(self._shift, images.float(), self._scale)
+        scale = self._scale / 255 if images.dtype == torch.uint8 else self._scale
+        return torch.addcmul(self._shift, images.float(), scale)

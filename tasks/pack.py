@@ -21,7 +21,14 @@ def pack(spec: PackSpec, out: Path, total: int) -> Work:
     """
     started = time.perf_counter()
     reader = plugins.build("datasets", spec.reader)
-    yield from write_pack(out, lambda: reader.read(spec.split), spec.classes, spec.size, total)
+    yield from write_pack(
+        out,
+        lambda: reader.read(spec.split),
+        spec.classes,
+        spec.size,
+        total,
+        spec.grayscale,
+    )
     written = Pack(out)
     rows = zip(written.labels.tolist(), written.sources, written.hashes, strict=True)
     # A class that was not there before has no name here; it shows in the digest.

@@ -45,6 +45,13 @@ def split_digest(lines: Iterable[tuple[str, str, str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def luma(pixels: Pixels) -> Pixels:
+    """Colour to grey, any shape × 3 -> × 1: ITU-R 601 weights, as PIL's mode L has them."""
+    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    rounded: Pixels = np.rint(grey).astype(np.uint8)[..., None]
+    return rounded
+
+
 def resized(pixels: Pixels, short_side: int) -> Pixels:
     """Scale so that the short side has `short_side` pixels; the aspect is kept (PIL bicubic)."""
     height, width = pixels.shape[:2]
@@ -80,18 +87,19 @@ def write_pack(
     classes: Sequence[str],
     size: int | None,
     total: int,
+    grayscale: bool = False,
 ) -> Work:
     """Write `pixels.bin`, `manifest.parquet` and `pack.json` into `out`.
 
     Images keep their shape if all have the same; else, or if `size` is given, the short side is
-    scaled. Grey images become colour where the others are in colour. Yields a Progress now and
-    then and returns through `Pack(out)`.
+    scaled. Grey images become colour where the others are in colour, unless all become grey.
+    Yields a Progress now and then and returns through `Pack(out)`.
 
     Args:
         examples: called again where the first reading shows that images must be scaled.
         total: expected number of images, for progress alone.
     """
-    channels: int | None = None
+    channels = 1 if grayscale else None
     for _ in range(3):
         try:
             yield from _write(out, examples(), classes, size, channels, total)
@@ -120,6 +128,8 @@ def _write(
             pixels = example.pixels
             if channels == 3 and pixels.shape[2] == 1:
                 pixels = np.repeat(pixels, 3, axis=2)
+            if channels == 1 and pixels.shape[2] == 3:
+                pixels = luma(pixels)
             if size is not None:
                 pixels = resized(pixels, size)
             shapes.add(pixels.shape)
@@ -181,6 +191,10 @@ class Pack:
         # Copy-on-write: torch wants writable memory, and nothing may reach the file.
         self._flat = np.memmap(path / "pixels.bin", np.uint8, "c") if len(self.labels) else empty
 
+    def __reduce__(self) -> tuple[type["Pack"], tuple[Path]]:
+        # Another process maps the file again instead of being sent a copy of it.
+        return Pack, (self.path,)
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -196,15 +210,20 @@ class Pack:
         stop = start + height * width * self.channels
         return self._flat[start:stop].reshape(height, width, self.channels)
 
+    @property
+    def whole(self) -> Pixels:
+        """All images, N × H × W × C, mapped. Only where they have one shape."""
+        assert self.shape is not None
+        channels, height, width = self.shape
+        return self._flat.reshape(-1, height, width, channels)
+
     def array(self, indices: npt.NDArray[np.int64], side: int | None = None) -> Pixels:
         """The images of `indices`, N × H × W × C; `side` cuts and scales them to squares.
 
         Raises ValueError where images differ in shape and no `side` is given.
         """
         if self.shape is not None and (side is None or self.shape[1:] == (side, side)):
-            channels, height, width = self.shape
-            whole = self._flat.reshape(-1, height, width, channels)
-            return whole[indices]
+            return self.whole[indices]
         if side is None:
             raise ValueError(f"the images of {self.path.name} differ in shape: give a side")
         if not len(indices):
@@ -226,13 +245,17 @@ def select(pack: Pack, images: ImagesSpec) -> tuple[Indices, Indices]:
     """Find the validation and training images of a subset, as indices in class-major order.
 
     Each class is ordered by sha256(split_seed, image hash), so every subset of one `split_seed`
-    is a prefix of every larger one, and validation never changes with the subset.
+    is a prefix of every larger one, and validation never changes with the subset. A held-out fold
+    is left out first; where validation images come from a pack of their own, there are none here.
 
     Raises ValueError where the pack holds fewer images of a class than are asked for.
     """
     chosen: tuple[list[int], list[int]] = ([], [])
-    for label, ordered in enumerate(_ordered(pack, images.split_seed)):
-        validation, training = images.validation[label], images.training[label]
+    for label, rows in enumerate(_ordered(pack, images.split_seed)):
+        held = _fold(len(rows), images.fold)
+        ordered = rows[: held.start] + rows[held.stop :]
+        validation = images.validation[label] if images.validation_pack is None else 0
+        training = images.training[label]
         if validation + training > len(ordered):
             raise ValueError(
                 f"class {pack.classes[label]!r} holds {len(ordered)} images, "
@@ -243,9 +266,22 @@ def select(pack: Pack, images: ImagesSpec) -> tuple[Indices, Indices]:
     return np.array(chosen[0], np.int64), np.array(chosen[1], np.int64)
 
 
-def select_first(pack: Pack, counts: Counts) -> Indices:
-    """The first `counts` images of each class of a synthetic set, ordered by image hash."""
-    ordered = _ordered(pack, 0)
+def held_out(pack: Pack, images: ImagesSpec) -> Indices:
+    """The images of the fold that `images` leaves for testing, in class-major order."""
+    found = [rows[_fold(len(rows), images.fold)] for rows in _ordered(pack, images.split_seed)]
+    return np.array(list(itertools.chain.from_iterable(found)), np.int64)
+
+
+def _fold(num_images: int, fold: tuple[int, int] | None) -> slice:
+    if fold is None:
+        return slice(0, 0)
+    index, of = fold
+    return slice(num_images * index // of, num_images * (index + 1) // of)
+
+
+def select_first(pack: Pack, counts: Counts, split_seed: int = 0) -> Indices:
+    """The first `counts` images of each class, ordered by sha256(split_seed, image hash)."""
+    ordered = _ordered(pack, split_seed)
     picked = [rows[:count] for rows, count in zip(ordered, counts, strict=True)]
     return np.array(list(itertools.chain.from_iterable(picked)), np.int64)
 

@@ -22,6 +22,8 @@ class Predictions:
     """One an image, as an index into `classes`."""
     classes: tuple[str, ...]
     """Class names in label order."""
+    training: tuple[int, ...] | None = None
+    """Real training images of each class, where known; what makes a class many- or few-shot."""
 
     def __post_init__(self) -> None:
         expected = (len(self.labels), len(self.classes))
@@ -64,6 +66,8 @@ class StoredPredictions:
     """By the weights that validation selected."""
     last: NDArray[np.float32] | None = None
     """By the weights of the last step, where they are others."""
+    companion: NDArray[np.float32] | None = None
+    """By a second classifier, where one was fitted beside the network."""
 
     def by(self, weights: Weights, classes: tuple[str, ...]) -> Predictions:
         """The predictions of one set of weights; `last` is `selected` where only that is stored."""
@@ -80,6 +84,8 @@ def save_predictions(path: Path, predictions: StoredPredictions) -> None:
     }
     if predictions.last is not None:
         arrays["last"] = predictions.last.astype(np.float32)
+    if predictions.companion is not None:
+        arrays["companion"] = predictions.companion.astype(np.float32)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -89,8 +95,13 @@ def save_predictions(path: Path, predictions: StoredPredictions) -> None:
 def load_predictions(path: Path | BinaryIO) -> StoredPredictions:
     """Read what `save_predictions` wrote. Nothing in the file is executed."""
     with np.load(path, allow_pickle=False) as arrays:
+
+        def optional(name: str) -> NDArray[np.float32] | None:
+            return arrays[name].astype(np.float32) if name in arrays else None
+
         return StoredPredictions(
             labels=arrays["labels"].astype(np.int64),
             selected=arrays["selected"].astype(np.float32),
-            last=arrays["last"].astype(np.float32) if "last" in arrays else None,
+            last=optional("last"),
+            companion=optional("companion"),
         )

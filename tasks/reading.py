@@ -13,6 +13,9 @@ from tasks.specs import DatasetInfo
 FileFacts = Callable[[Path, str, Callable[[Path], str]], str]
 """`facts(path, what, compute)`: what `compute(path)` says, remembered while the file stays."""
 
+Row = tuple[int, str, str]
+"""Label, source and sha256 of one image."""
+
 
 class DataMissing(InputError):
     """The data is not where the study says; planning goes on with invented counts."""
@@ -37,17 +40,30 @@ class Reader(Protocol):
         ...
 
 
+def unremembered(path: Path, what: str, compute: Callable[[Path], str]) -> str:
+    """Facts of files where nothing is remembered."""
+    return compute(path)
+
+
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fixed_test(rows: Sequence[tuple[int, str, str]], num_classes: int, num_test: int) -> set[str]:
+def remembered(
+    facts: FileFacts, files: Sequence[Path], what: str, compute: Callable[[], str]
+) -> str:
+    """What `compute()` says, remembered while `files` are the same and hold the same bytes."""
+    sums = " ".join(f"{file} {facts(file, 'sha256', file_sha256)}" for file in files)
+    stamp = hashlib.sha256(sums.encode()).hexdigest()
+    return facts(files[0], f"{what} {stamp}", lambda _: compute())
+
+
+def fixed_test(rows: Sequence[Row], num_classes: int, num_test: int) -> set[str]:
     """Choose the test images of a dataset that comes undivided: stratified, and the same for ever.
 
     Args:
-        rows: label, source and sha256 of each image.
         num_test: images in all, shared out in proportion to the classes.
 
     Returns the sources of the test images.

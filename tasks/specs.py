@@ -100,9 +100,11 @@ class DatasetInfo:
     classes: tuple[str, ...]
     """Class names in label order."""
     splits: dict[str, SplitInfo]
-    """By split name: `train` and `test`, and `all` for a folder that is not divided."""
+    """By split name: `train` and `test`; `val` where validation images come apart; `all`."""
     image_bytes: int = 0
     """Bytes of one decoded image, 0 where unknown; for estimates only."""
+    undivided: bool = False
+    """It came without a test split: `test` is a fixed stratified part, and `all` is offered too."""
     placeholder: bool = False
     """The data is not there yet: counts are invented, and such a plan cannot be run."""
 
@@ -119,6 +121,17 @@ class PackSpec:
     digest: str
     classes: tuple[str, ...]
     """Class names in label order; a folder of synthetic images may hold fewer of them."""
+    grayscale: bool = False
+    """Colour images become grey ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatesSpec:
+    """Find the images of a test split that also stand, exactly or nearly, in the train split."""
+
+    KIND: ClassVar[str] = "duplicates"
+    train: Key
+    test: Key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +143,11 @@ class ImagesSpec:
     split_seed: int
     validation: Counts
     training: Counts
+    validation_pack: Key | None = None
+    """Of the validation images, where the dataset has a split of its own for them."""
+    fold: tuple[int, int] | None = None
+    """(index, of so many): that slice of each class is held out as the test images, before the
+    others are counted off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +206,28 @@ class SyntheticImages:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """How the images of synthetic sets take part; how many do is said by counts."""
+
+    synthetic_probability: float = 0.0
+    """Chance that a drawn real image is swapped for a synthetic one of its class (DA-Fusion);
+    synthetic images are then drawn in no other way."""
+    loss_weight: float = 1.0
+    """Of a synthetic image; a real one counts 1."""
+    soft_label: float = 1.0
+    """Probability that a synthetic image's label gives its class; the others share the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a training that sees only some of the cell's images."""
+
+    steps: int
+    real: bool
+    synthetic: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a classifier is trained, in optimizer steps."""
 
@@ -203,6 +243,29 @@ class Recipe:
     warmup_steps: int
     label_smoothing: float
     input_size: int | None
+    milestones: tuple[int, ...] = ()
+    """Steps after which `schedule: step` multiplies the rate by `decay`."""
+    decay: float = 0.1
+    mean: tuple[float, ...] | None = None
+    """Of the channels, 0..1; None is the model's own."""
+    std: tuple[float, ...] | None = None
+    initialisation: str = "default"
+    dropout: float | None = None
+    """Before the head; None is the model's own."""
+    drop_path: float | None = None
+    """Stochastic depth; None is the model's own."""
+    ema: float | None = None
+    """Decay of the averaged weights, which are then the ones validated and kept."""
+    clip_grad: float | None = None
+    """Largest norm of all gradients together."""
+    accumulate: int = 1
+    """Micro-batches a step is cut into."""
+    gradient_checkpointing: bool = False
+    precision: str = "auto"
+    """`float32`, `bfloat16`, `float16`; `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    compile: bool = False
+    augmentations: tuple[Plugin, ...] = ()
+    """In the order of their application."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +278,11 @@ class CellSpec:
     model: Plugin
     recipe: Recipe
     num_classes: int
+    mixing: Mixing = Mixing()
+    stages: tuple[Stage, ...] = ()
+    """In order, with the recipe's steps in all; none is one stage that sees every image."""
+    companion: Plugin | None = None
+    """A second classifier, fitted beside the network and compared with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +301,17 @@ class EvaluateSpec:
     KIND: ClassVar[str] = "evaluate"
     trial: Key
     test: Key
+    held_out: ImagesSpec | None = None
+    """In cross-validation: its fold of `test`, which is the train pack, is what is predicted."""
+    without: Key | None = None
+    """The found duplicates, whose test images are left out."""
+    classes: Annotated[tuple[str, ...], NotHashed()] = ()
+    """In the label order of the trial, whose key says them; a test set may order them its way."""
+    precision: Annotated[str, NotHashed()] = "auto"
+    """As in the trial's recipe."""
 
 
-Spec = PackSpec | FitSpec | SampleSpec | GatherSpec | TrialSpec | EvaluateSpec
+Spec = PackSpec | DuplicatesSpec | FitSpec | SampleSpec | GatherSpec | TrialSpec | EvaluateSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from orchestrator.report import reading
-from orchestrator.report.layout import Grid, cost_grid, difference_grid, score_grid
+from orchestrator.report.layout import Grid, cost_grid, difference_grid, score_grid, shift_grid
+from orchestrator.report.profiles import profile_lines
+from orchestrator.report.remarks import remarks
 from orchestrator.report.results import StudyResult
+from orchestrator.report.rows import shifted_metrics
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -18,6 +21,7 @@ _LATEX = {
     "\N{EM DASH}": "---",
     "<": r"$<$",
     ">": r"$>$",
+    "\N{DOWNWARDS ARROW}": r"$\downarrow$",
 }
 
 
@@ -28,9 +32,11 @@ def markdown(result: StudyResult) -> str:
         f"**{_md(reading.answer(result))}**",
         *_section("Scores", _md_table(score_grid(result))),
         *_section("Differences", _md_table(difference_grid(result))),
+        *_section("Other test sets", _md_table(shift_grid(result))),
+        *_section("Images per class", _bullets([_md(line) for line in profile_lines(result)])),
         *_section("How to read this", _bullets(_remark_lines(result))),
         *_section("Not finished", _bullets([_md(text) for text in reading.unfinished(result)])),
-        *_section("Notes", _bullets([_md(text) for text in result.notes])),
+        *_section("Notes", _bullets([_md(text) for text in reading.notes(result)])),
         *_section("Cost", _md_table(cost_grid(result))),
         *_section("Make it again", _code(result.command)),
     ]
@@ -52,7 +58,7 @@ def _bullets(texts: Sequence[str]) -> str:
 def _remark_lines(result: StudyResult) -> list[str]:
     return [
         f"**{'Warning: ' if remark.warning else ''}{_md(remark.title)}.** {_md(remark.text)}"
-        for remark in reading.remarks(result)
+        for remark in remarks(result)
     ]
 
 
@@ -71,13 +77,21 @@ def _md_table(grid: Grid) -> str:
 
 
 def latex(result: StudyResult) -> str:
-    """The scores and the differences as booktabs tables (`\\usepackage{booktabs}`)."""
+    """The scores and the differences as booktabs tables (`\\usepackage{booktabs}`).
+
+    The first caption gives the answer, and what else a reader of the table must know.
+    """
     caption = f"{result.question or result.name} {reading.answer(result)}"
+    caption = " ".join((caption, *(f"{note}." for note in reading.duplicate_notes(result))))
     tables = [_latex_table(score_grid(result), caption)]
     differences = difference_grid(result)
     if differences.lines:
-        against = "Differences from the baseline, paired by seed."
+        by = "seed and fold" if result.folds else "seed"
+        against = f"Differences from the baseline, paired by {by}."
         tables.append(_latex_table(differences, against))
+    shifted = shift_grid(result)
+    if shifted.lines:
+        tables.append(_latex_table(shifted, "Scores on other test sets."))
     return "\n".join(tables)
 
 
@@ -113,8 +127,9 @@ def text(result: StudyResult) -> str:
         result.question or result.name,
         _columns(score_grid(result)),
         _columns(difference_grid(result, [reading.main_metric(result)])),
+        _columns(shift_grid(result, shifted_metrics(result)[:1])),
         reading.answer(result),
-        "\n".join(f"! {line}" for line in (*reading.unfinished(result), *result.notes)),
+        "\n".join(f"! {line}" for line in (*reading.unfinished(result), *reading.notes(result))),
     ]
     shown = "\n\n".join(part for part in parts if part)
     return shown.replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", "-") + "\n"

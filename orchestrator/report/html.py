@@ -5,10 +5,13 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report import figures, panels, reading, wording
-from orchestrator.report.layout import cost_grid, difference_grid, score_grid
+from orchestrator.report import curves, drawing, figures, panels, reading, wording
+from orchestrator.report.class_figure import MOST_PROFILES, class_figure, profiles
+from orchestrator.report.layout import cost_grid, difference_grid, score_grid, shift_grid
+from orchestrator.report.profiles import profile_lines
+from orchestrator.report.remarks import remarks
 from orchestrator.report.results import StudyResult
-from orchestrator.report.table import rows, shown_metrics
+from orchestrator.report.rows import rows, shifted_metrics, shown_metrics
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -43,7 +46,8 @@ def html(result: StudyResult) -> str:
         finished=reading.num_finished(result),
         asked=reading.num_trials(result),
         unfinished=reading.unfinished(result),
-        remarks=reading.remarks(result),
+        notes=reading.notes(result),
+        remarks=remarks(result),
         scores=score_grid(result),
         costs=cost_grid(result),
         out_of=wording.out_of,
@@ -58,6 +62,7 @@ def _by_metric(result: StudyResult) -> dict[str, Any]:
     grids = {metric: difference_grid(result, [metric]) for metric in metrics}
     return {
         "differences": grids if grids[metrics[0]].lines else {},
+        "shifts": {metric: shift_grid(result, [metric]) for metric in shifted_metrics(result)},
         "compared": any(row.comparison for row in rows(result)),
     }
 
@@ -65,13 +70,17 @@ def _by_metric(result: StudyResult) -> dict[str, Any]:
 def _figures(result: StudyResult) -> dict[str, Any]:
     from markupsafe import Markup
 
-    keys = [(cell.label, *figures.colour_and_dash(i)) for i, cell in enumerate(result.cells)]
+    keys = [(cell.label, *drawing.colour_and_dash(i)) for i, cell in enumerate(result.cells)]
     # These elements are matplotlib's, and it has escaped the texts in them.
     return {
         "legend": keys,
         "score_figure": Markup(figures.score_figure(result, reading.main_metric(result))),
-        "curve_figure": Markup(figures.curve_figure(result)),
-        "loss_figure": Markup(figures.loss_figure(result.sheets)),
+        "shift_figure": Markup(
+            "".join(figures.shift_figure(result, name) for name in shifted_metrics(result)[:1])
+        ),
+        "curve_figure": Markup(curves.curve_figure(result)),
+        "loss_figure": Markup(curves.loss_figure(result.sheets)),
+        "class_figure": Markup(class_figure(result)),
     }
 
 
@@ -81,5 +90,11 @@ def _panels(result: StudyResult) -> dict[str, Any]:
         "confusions": panels.confusions(result),
         "most_confusion_classes": panels.MOST_CONFUSION_CLASSES,
         "per_class": panels.per_class(result),
+        "profile_lines": profile_lines(result),
+        "num_profiles": len(profiles(result)),
+        "most_profiles": MOST_PROFILES,
+        "duplicates": panels.duplicate_pairs(result),
+        "trial_names": panels.trial_names(result),
+        "trials_of": [panels.trials_by_name(cell) for cell in result.cells],
         "provenance": panels.provenance(result),
     }

@@ -6,14 +6,27 @@ from typing import Literal
 
 from orchestrator.report import wording
 from orchestrator.report.results import StudyResult
-from orchestrator.report.table import Row, coordinate_texts, rows, shown_metrics
+from orchestrator.report.rows import (
+    Drop,
+    Row,
+    ShiftedRow,
+    coordinate_texts,
+    num_expected,
+    num_finished,
+    rows,
+    shifted_metrics,
+    shifted_rows,
+    shown_metrics,
+)
+from orchestrator.report.statistics import ROUNDING
 
 Verdict = Literal["baseline", "higher", "lower", "undecided", ""]
+Tone = Literal["better", "worse", ""]
 
 FEWEST_EQUAL = 6
 """Pairs from which equal differences may claim a direction: the exact test can go below 0.05."""
-ROUNDING = 1e-9
-"""Equal differences of scores are not equal in their last bits."""
+NEITHER = frozenset({"agreement"})
+"""Metrics that are no better for being higher or lower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +35,7 @@ class Line:
 
     texts: tuple[str, ...]
     verdict: Verdict = ""
-    group: str = ""
-    """The metric that a line of differences belongs to."""
+    tone: Tone = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +59,8 @@ def has_equal_differences(row: Row) -> bool:
 
 def is_too_equal(row: Row) -> bool:
     """Whether equal differences are so few that they may be chance."""
-    num_pairs = row.comparison.num_pairs if row.comparison else 0
-    return has_equal_differences(row) and num_pairs < FEWEST_EQUAL
+    num_counted = row.comparison.num_counted if row.comparison else 0
+    return has_equal_differences(row) and num_counted < FEWEST_EQUAL
 
 
 def verdict(row: Row) -> Verdict:
@@ -58,6 +70,26 @@ def verdict(row: Row) -> Verdict:
     if row.ci_low <= 0 <= row.ci_high or is_too_equal(row):
         return "undecided"
     return "higher" if row.ci_low > 0 else "lower"
+
+
+def tone(result: StudyResult, row: Row) -> Tone:
+    """Whether the direction that a row claims is the one wanted of its metric."""
+    said = verdict(row)
+    if said not in ("higher", "lower") or row.metric in NEITHER:
+        return ""
+    return "better" if (said == "lower") == (row.metric in result.lower_is_better) else "worse"
+
+
+def _reading(result: StudyResult, row: Row) -> str:
+    """The verdict, and whether it is good news where that is not the usual way round."""
+    said = verdict(row) or wording.NONE
+    judged = tone(result, row) if row.metric in result.lower_is_better else ""
+    return f"{said} ({judged})" if judged else said
+
+
+def percent_heading(result: StudyResult, metric: str) -> str:
+    """Heads a column of scores; an arrow marks the metrics that should go down."""
+    return f"{metric} % \N{DOWNWARDS ARROW}" if metric in result.lower_is_better else f"{metric} %"
 
 
 def axis_names(result: StudyResult) -> tuple[str, ...]:
@@ -89,17 +121,18 @@ def score_grid(result: StudyResult) -> Grid:
     extra = _extra_columns(result)
     names = axis_names(result)
     found = {(row.cell, row.metric): row for row in rows(result)}
-    headings = (*names, "real", "synthetic", "images", *extra, "n", *(f"{m} %" for m in metrics))
+    scored = (percent_heading(result, metric) for metric in metrics)
+    headings = (*names, "real", "synthetic", "images", *extra, "n", *scored)
     lines = []
     for index, cell in enumerate(result.cells):
         of_cell = [found[index, metric] for metric in metrics]
-        n = of_cell[0].n if of_cell else 0
+        n = num_finished(cell)
         counts = (cell.num_real, cell.num_synthetic, cell.num_real + cell.num_synthetic)
         texts = (
             *_names(result, index),
             *(f"{count:,}" for count in counts),
             *(column[index] for column in extra.values()),
-            wording.out_of(n, len(result.seeds) or len(cell.trials)),
+            wording.out_of(n, num_expected(result, cell)),
             *(_score_text(row, n) for row in of_cell),
         )
         mark: Verdict = "baseline" if index in baselines(result) else ""
@@ -120,7 +153,7 @@ def _extra_columns(result: StudyResult) -> dict[str, list[str]]:
 
 def _score_text(row: Row, n: int) -> str:
     text = wording.spread(row.mean, row.std)
-    return text if row.n in (n, 0) else f"{text} ({wording.out_of(row.n, row.expected)})"
+    return text if row.n == n else f"{text} ({wording.out_of(row.n, row.expected)})"
 
 
 def difference_grid(result: StudyResult, metrics: Sequence[str] = ()) -> Grid:
@@ -149,13 +182,65 @@ def _difference_line(result: StudyResult, row: Row, against: str) -> Line:
         wording.p_value(row.p),
         wording.p_value(row.p_holm),
     )
-    said = verdict(row)
     texts = (
         *(row.metric, *_names(result, row.cell), against),
         *map(wording.minus, numbers),
-        said or wording.NONE,
+        _reading(result, row),
     )
-    return Line(texts=texts, verdict=said, group=row.metric)
+    return Line(texts=texts, verdict=verdict(row), tone=tone(result, row))
+
+
+def shift_grid(result: StudyResult, metrics: Sequence[str] = ()) -> Grid:
+    """One line for each metric, other test set and cell: what is kept there, and what is gained.
+
+    The difference from the baseline is the one on that set.
+    """
+    chosen = metrics or shifted_metrics(result)
+    several = len(chosen) > 1
+    names = (*(("metric",) if several else ()), *axis_names(result), "test set")
+    scored = "%" if several or not chosen else percent_heading(result, chosen[0])
+    numbers = (
+        *("n", f"clean {scored}", f"on this set {scored}", "drop (points)", "pairs"),
+        *("difference (points)", "95 % interval", "p", "p (Holm)", "reading"),
+    )
+    lines = []
+    for metric in chosen:
+        for row in shifted_rows(result, metric):
+            named = (*_names(result, row.shifted.cell), row.shifted.where)
+            lines.append(_shift_line(result, row, (metric, *named) if several else named))
+    return Grid(headings=(*names, *numbers), num_names=len(names), lines=tuple(lines))
+
+
+def _shift_line(result: StudyResult, found: ShiftedRow, names: tuple[str, ...]) -> Line:
+    row, drop = found.shifted, found.drop
+    num_pairs = row.comparison.num_pairs if row.comparison else 0
+    scored = (
+        wording.out_of(row.n, row.expected),
+        wording.spread(found.clean.mean, found.clean.std),
+        wording.spread(row.mean, row.std),
+        _drop_text(drop, row) if drop else wording.NONE,
+    )
+    compared: tuple[str, ...] = (
+        wording.out_of(num_pairs, row.expected),
+        wording.points(row.diff),
+        wording.interval(row.ci_low, row.ci_high),
+        wording.p_value(row.p),
+        wording.p_value(row.p_holm),
+        _reading(result, row),
+    )
+    if result.cells[row.cell].baseline is None:
+        compared = (wording.NONE,) * len(compared)
+    mark: Verdict = "baseline" if row.cell in baselines(result) else verdict(row)
+    return Line(
+        texts=(*names, *map(wording.minus, (*scored, *compared))),
+        verdict=mark,
+        tone=tone(result, row),
+    )
+
+
+def _drop_text(drop: Drop, row: Row) -> str:
+    text = wording.points_spread(drop.mean, drop.std)
+    return text if drop.n == row.n else f"{text} ({wording.out_of(drop.n, row.expected)})"
 
 
 def cost_grid(result: StudyResult) -> Grid:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report import wording
-from orchestrator.report.results import SetSample, StudyResult, TrialResult
+from orchestrator.report.reading import duplicate_notes, place_name
+from orchestrator.report.results import CellResult, SetSample, StudyResult, TrialResult
 from orchestrator.report.statistics import mean
 
 MOST_SHEET_CLASSES = 20
@@ -45,11 +46,30 @@ class Confusion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """What one cell did in one class."""
+
+    images: str
+    """Training images, real + synthetic; empty where they are not shown."""
+    score: str
+    """The mean over finished trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PerClass:
-    """One metric by class: a mean over seeds for each cell, None where there is none."""
+    """One metric by class, in label order."""
 
     metric: str
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    has_images: bool
+    rows: tuple[tuple[str, tuple[ClassScore, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatePairs:
+    """Test images that were found in the train split, each beside its like."""
+
+    note: str
+    pairs: tuple[tuple[Picture, Picture], ...]
 
 
 def sheet_rows(sheets: Sequence[SetSample], classes: Sequence[str]) -> tuple[SheetRow, ...]:
@@ -96,30 +116,80 @@ def confusions(result: StudyResult) -> tuple[Confusion, ...]:
 
 
 def per_class(result: StudyResult) -> tuple[PerClass, ...]:
-    """One table for each metric that has values by class, the study's metrics first."""
+    """One table for each metric that has values by class: recall, then the study's metrics.
+
+    Recall stands beside the training images of each class, where those are known.
+    """
     finished = [t for cell in result.cells for t in cell.trials if t.status == "finished"]
     known = {name for trial in finished for name in trial.per_class}
-    order = [*(name for name in result.metrics if name in known)]
-    order += sorted(known - set(order))
-    return tuple(
-        PerClass(
-            metric=name,
-            rows=tuple(
-                (label, tuple(_class_mean(cell.trials, name, index) for cell in result.cells))
-                for index, label in enumerate(result.classes)
-            ),
-        )
-        for name in order
+    order = dict.fromkeys(("recall", *result.metrics, *sorted(known)))
+    counted = any(cell.real_per_class or cell.synthetic_per_class for cell in result.cells)
+    return tuple(_per_class(result, n, counted and n == "recall") for n in order if n in known)
+
+
+def _per_class(result: StudyResult, metric: str, has_images: bool) -> PerClass:
+    means = [class_means(cell, metric) for cell in result.cells]
+    return PerClass(
+        metric=metric,
+        has_images=has_images,
+        rows=tuple(
+            (
+                label,
+                tuple(
+                    ClassScore(
+                        images=_images_text(cell, index) if has_images else "",
+                        score=wording.percent(values[index] if index < len(values) else None),
+                    )
+                    for cell, values in zip(result.cells, means, strict=True)
+                ),
+            )
+            for index, label in enumerate(result.classes)
+        ),
     )
 
 
-def _class_mean(trials: Sequence[TrialResult], metric: str, index: int) -> str:
-    values = [
-        trial.per_class[metric][index]
-        for trial in trials
-        if trial.status == "finished" and index < len(trial.per_class.get(metric, ()))
+def class_means(cell: CellResult, metric: str) -> tuple[float | None, ...]:
+    """The mean of each class over the finished trials; empty where no trial has the metric."""
+    found = [t.per_class[metric] for t in cell.trials if _has_classes(t, metric)]
+    columns = [
+        [values[index] for values in found if index < len(values)]
+        for index in range(max(map(len, found), default=0))
     ]
-    return wording.percent(mean(values) if values else None)
+    return tuple(mean(column) if column else None for column in columns)
+
+
+def _has_classes(trial: TrialResult, metric: str) -> bool:
+    return trial.status == "finished" and bool(trial.per_class.get(metric))
+
+
+def _images_text(cell: CellResult, index: int) -> str:
+    """`90`, and `90 + 45` in a cell that has synthetic images."""
+    counts = (cell.real_per_class, cell.synthetic_per_class)
+    real, synthetic = (f"{each[index]:,}" if index < len(each) else "0" for each in counts)
+    return f"{real} + {synthetic}" if any(cell.synthetic_per_class) else real
+
+
+def duplicate_pairs(result: StudyResult) -> tuple[DuplicatePairs, ...]:
+    """The pairs of each test set that has some to show."""
+    found = [check for check in result.duplicates if check.num_exact + check.num_near]
+    return tuple(
+        DuplicatePairs(
+            note=note, pairs=tuple((_picture(ours), _picture(like)) for ours, like in check.pairs)
+        )
+        for check, note in zip(found, duplicate_notes(result), strict=True)
+        if check.pairs
+    )
+
+
+def trial_names(result: StudyResult) -> tuple[str, ...]:
+    """What heads each column of a table with one column a trial."""
+    folds = [None] if result.folds is None else list(range(result.folds))
+    return tuple(place_name(seed, fold) for seed in result.seeds for fold in folds)
+
+
+def trials_by_name(cell: CellResult) -> dict[str, TrialResult]:
+    """The trials of a cell by `trial_names`."""
+    return {place_name(trial.seed, trial.fold): trial for trial in cell.trials}
 
 
 def provenance(result: StudyResult) -> dict[str, str]:
@@ -128,7 +198,9 @@ def provenance(result: StudyResult) -> dict[str, str]:
     facts = {
         "study": result.name,
         "baseline": ", ".join(f"{axis} = {value}" for axis, value in result.baseline.items()),
+        "model": "; ".join(dict.fromkeys(map(_model, result.cells))),
         "seeds": ", ".join(map(str, result.seeds)),
+        "folds": str(result.folds or ""),
         "classes": str(len(result.classes)),
         "commit": result.commit,
         "store": result.store,
@@ -138,6 +210,12 @@ def provenance(result: StudyResult) -> dict[str, str]:
         "command": result.command,
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def _model(cell: CellResult) -> str:
+    if cell.num_parameters is None:
+        return cell.model
+    return f"{cell.model} ({wording.millions(cell.num_parameters)} M parameters)"
 
 
 def _versions(recorded: Sequence[Mapping[str, str]]) -> str:

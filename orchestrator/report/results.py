@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.specs import Key
+from tasks.specs import Counts, Key
 
 Status = Literal["finished", "failed", "missing", "deferred"]
 
@@ -18,6 +18,8 @@ class TrialResult:
     """None while the trial is deferred."""
     seed: int
     status: Status
+    fold: int | None = None
+    """From 0, in cross-validation: the slice of the images that the trial was tested on."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Fractions by metric name: the study's metrics, then `top1_last` and `val_top1`."""
     history: tuple[Mapping[str, float], ...] = ()
@@ -26,6 +28,10 @@ class TrialResult:
     """Metric name -> one value per class, for metrics that have them."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """Counts, rows true and columns predicted."""
+    shifted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Evaluation set -> metric -> value, for the sets named by `evaluate_on`."""
+    companion: Mapping[str, float] = field(default_factory=dict)
+    """`agreement`, `companion_top1` and `combined_top1`, where a second classifier was fitted."""
     seconds: float = 0.0
     """Training and evaluation."""
     device: str = ""
@@ -51,6 +57,10 @@ class CellResult:
     num_parameters: int | None
     """Of the classifier; None before it is known."""
     model: str
+    real_per_class: Counts = ()
+    """Real training images of each class, in label order."""
+    synthetic_per_class: Counts = ()
+    """Synthetic training images of each class, of all sets together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +87,21 @@ class SetSample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DuplicateCheck:
+    """Test images that also stand in the train split."""
+
+    where: str
+    """`test`, or the name of an evaluation set."""
+    num_test: int
+    num_exact: int
+    num_near: int
+    dropped: bool
+    """They were left out of the scores (`drop_test_duplicates`)."""
+    pairs: tuple[tuple[bytes, bytes], ...] = ()
+    """A few of them, test image beside train image, as PNG bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyResult:
     """Everything a report shows of one study. Values only: no disk, no Ray, no torch behind it."""
 
@@ -97,6 +122,15 @@ class StudyResult:
     """`steps` or `epochs`: how the training budget was shared out."""
     differences: tuple[str, ...] = ()
     """For arms: which settings differ beside the one in question, a line each."""
+    folds: int | None = None
+    """Of cross-validation: each trial is tested on one held-out slice of the train split."""
+    redrawn_folds: bool = False
+    """Each seed cuts folds of its own; else all seeds are tested on the same ones."""
+    evaluation_sets: Mapping[str, int] = field(default_factory=dict)
+    """Name -> images, of the other test sets (`evaluate_on`), in the order of the study."""
+    lower_is_better: frozenset[str] = frozenset()
+    """Of `metrics`, those in which a smaller number is the better one."""
+    duplicates: tuple[DuplicateCheck, ...] = ()
     costs: tuple[CostLine, ...] = ()
     sheets: tuple[SetSample, ...] = ()
     """The real training images first."""

@@ -1,4 +1,4 @@
-"""What a few numbers by seed can say, and what they cannot. Plain floats in, plain floats out."""
+"""What a few numbers by seed and fold can say, and what they cannot. Floats in, floats out."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,38 @@ EXACT_UP_TO = 20
 """Pairs up to which every sign pattern is tried; beyond, `DRAWS` of them, from a fixed seed."""
 DRAWS = 200_000
 LEVEL = 0.95
+ROUNDING = 1e-9
+"""Equal differences of scores are not equal in their last bits."""
+
+Place = tuple[int, int]
+"""Seed and fold of a trial; the fold is 0 where there is no cross-validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds:
+    """Of cross-validation, whose training sets overlap: its scores are not independent."""
+
+    number: int
+    redrawn: bool
+    """Each seed cuts folds of its own; else all seeds are tested on the same ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """A cell against its baseline, over the seeds that both finished."""
+    """A cell against its baseline, over the trials that both finished."""
 
     num_pairs: int
     difference: float
     """Mean over the pairs: the cell minus its baseline."""
-    std: float | None
-    """Of the differences, n-1; None for one pair."""
+    error: float | None
+    """Standard error of that mean; None where there is one difference."""
+    num_counted: int
+    """Differences that the error rests on: the pairs, or folds that several seeds share."""
     ci_low: float | None
     ci_high: float | None
-    """The 95 % t interval of the mean difference; None for one pair."""
+    """The 95 % t interval of the mean difference; None where there is one difference."""
     p: float
-    """Two-sided, exact sign-flip."""
+    """Two-sided: exact sign-flip, or of the corrected t test in cross-validation."""
 
 
 def mean(values: Sequence[float]) -> float:
@@ -39,16 +55,57 @@ def sample_std(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
-def t_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """The t interval of the mean; None for a single number."""
-    from scipy.special import stdtrit
+def independent(values: Mapping[Place, float], folds: Folds | None) -> list[float]:
+    """The numbers that may be counted as runs: one a trial, or one a fold that seeds share.
 
+    A seed more on the same images is no new draw of them, so it is averaged away first.
+    """
+    if folds is None or folds.redrawn:
+        return [values[place] for place in sorted(values)]
+    by_fold: dict[int, list[float]] = {}
+    for (_, fold), value in sorted(values.items()):
+        by_fold.setdefault(fold, []).append(value)
+    return [mean(each) for each in by_fold.values()]
+
+
+def standard_error(values: Sequence[float], folds: Folds | None = None) -> float | None:
+    """The standard error of the mean; None for a single number.
+
+    Among folds the variance is taken 1/n + n_test/n_train times, not 1/n times, as their training
+    sets overlap (Nadeau & Bengio, 2003; repeated folds: Bouckaert & Frank, 2004).
+    """
     std = sample_std(values)
     if std is None:
         return None
-    quantile = float(stdtrit(len(values) - 1, (1 + level) / 2))
-    half = quantile * std / math.sqrt(len(values))
+    if folds is None:
+        return std / math.sqrt(len(values))
+    return std * math.sqrt(1 / len(values) + 1 / (folds.number - 1))
+
+
+def t_interval(
+    values: Sequence[float], level: float = LEVEL, *, folds: Folds | None = None
+) -> tuple[float, float] | None:
+    """The t interval of the mean; None for a single number."""
+    from scipy.special import stdtrit
+
+    error = standard_error(values, folds)
+    if error is None:
+        return None
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error
     return mean(values) - half, mean(values) + half
+
+
+def corrected_t_p(values: Sequence[float], folds: Folds) -> float:
+    """The two-sided p of the corrected t test that the mean over folds is zero.
+
+    Equal numbers leave it no scale: then the sign-flip p stands in, which needs none.
+    """
+    from scipy.special import stdtr
+
+    error = standard_error(values, folds)
+    if error is None or max(values) - min(values) < ROUNDING:
+        return sign_flip_p(values)
+    return 2 * float(stdtr(len(values) - 1, -abs(mean(values)) / error))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
@@ -77,20 +134,23 @@ def smallest_p(num_pairs: int) -> float:
     return 1.0 if num_pairs < 1 else 2.0 / 2.0**num_pairs
 
 
-def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | None:
-    """Compare scores by seed; only seeds in both count. None where there is no such seed."""
-    seeds = sorted(set(ours) & set(theirs))
-    if not seeds:
+def paired(
+    ours: Mapping[Place, float], theirs: Mapping[Place, float], folds: Folds | None = None
+) -> Paired | None:
+    """Compare scores by seed and fold; only places in both count. None where there is none."""
+    places = sorted(set(ours) & set(theirs))
+    if not places:
         return None
-    differences = [ours[seed] - theirs[seed] for seed in seeds]
-    low, high = t_interval(differences) or (None, None)
+    differences = independent({place: ours[place] - theirs[place] for place in places}, folds)
+    low, high = t_interval(differences, folds=folds) or (None, None)
     return Paired(
-        num_pairs=len(seeds),
+        num_pairs=len(places),
         difference=mean(differences),
-        std=sample_std(differences),
+        error=standard_error(differences, folds),
+        num_counted=len(differences),
         ci_low=low,
         ci_high=high,
-        p=sign_flip_p(differences),
+        p=corrected_t_p(differences, folds) if folds else sign_flip_p(differences),
     )
 
 
@@ -106,18 +166,18 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def minimum_detectable_effect(
-    std: float, num_pairs: int, *, alpha: float = 0.05, power: float = 0.8
+    error: float, num_counted: int, *, alpha: float = 0.05, power: float = 0.8
 ) -> float | None:
-    """The true mean difference that a paired t test would find with probability `power`.
+    """The true mean difference that a t test would find with probability `power`.
 
-    `std` is that of the differences. None for a single pair.
+    `error` is the standard error of the mean difference. None for a single difference.
     """
     from scipy.optimize import brentq
     from scipy.special import nctdtr, stdtrit
 
-    if num_pairs < 2:
+    if num_counted < 2:
         return None
-    freedom = num_pairs - 1
+    freedom = num_counted - 1
     critical = float(stdtrit(freedom, 1 - alpha / 2))
 
     # Finding it with the wrong sign is left out: it adds less than 1e-5 to the power, and scipy
@@ -127,4 +187,4 @@ def minimum_detectable_effect(
 
     # At a shift of 1.4 critical values + 4 any number of pairs is past a power of 0.8.
     shift = float(brentq(lacking, 0.0, 1.4 * critical + 4, xtol=1e-10))
-    return shift * std / math.sqrt(num_pairs)
+    return shift * error

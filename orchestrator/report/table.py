@@ -1,137 +1,65 @@
-"""The numbers of a report: one row for each cell and metric, and the files that hold them bare."""
+"""The files that hold a report's numbers bare: CSV, JSON, and a data frame."""
 
 import csv
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.results import CellResult, StudyResult
-from orchestrator.report.statistics import Paired, holm, mean, paired, sample_std
+from orchestrator.report.reading import notes
+from orchestrator.report.results import StudyResult
+from orchestrator.report.rows import (
+    Row,
+    ShiftedRow,
+    coordinate_texts,
+    rows,
+    shifted_metrics,
+    shifted_rows,
+)
 
 if TYPE_CHECKING:
     import pandas
 
-BESIDE = ("top1_last", "val_top1")
-"""Shown beside the metrics that a study asks for."""
 NUMBERS = ("metric", "mean", "std", "n", "expected", "diff", "ci_low", "ci_high", "p", "p_holm")
 """The columns that follow the axes."""
+DROPS = ("drop", "drop_std")
+"""The last columns, where a study has other test sets."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One metric of one cell. Scores and differences are fractions; None is what is not known."""
-
-    cell: int
-    """Index into the cells of the study."""
-    coordinates: Mapping[str, Any]
-    label: str
-    metric: str
-    mean: float | None
-    std: float | None
-    """With n-1; None for a single trial."""
-    n: int
-    """Finished trials that the mean rests on."""
-    expected: int
-    comparison: Paired | None
-    """With the baseline cell, over the seeds finished in both."""
-    p_holm: float | None = None
-    """Corrected over all comparisons of the metric."""
-
-    @property
-    def diff(self) -> float | None:
-        """The mean difference from the baseline."""
-        return self.comparison.difference if self.comparison else None
-
-    @property
-    def ci_low(self) -> float | None:
-        """The lower end of the 95 % interval of the difference."""
-        return self.comparison.ci_low if self.comparison else None
-
-    @property
-    def ci_high(self) -> float | None:
-        """The upper end of the 95 % interval of the difference."""
-        return self.comparison.ci_high if self.comparison else None
-
-    @property
-    def p(self) -> float | None:
-        """The exact sign-flip p of the difference."""
-        return self.comparison.p if self.comparison else None
+def _columns(result: StudyResult) -> tuple[str, ...]:
+    return (*NUMBERS, *DROPS) if result.evaluation_sets else NUMBERS
 
 
-def scores(cell: CellResult, metric: str) -> dict[int, float]:
-    """The scores of the finished trials of a cell, by seed."""
-    return {
-        trial.seed: trial.scores[metric]
-        for trial in cell.trials
-        if trial.status == "finished" and metric in trial.scores
-    }
+def _numbers(result: StudyResult) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Each row with its columns; after them those of other test sets, as `top1@name`."""
+    for row in rows(result):
+        blank = dict.fromkeys(_columns(result))
+        yield row, blank | {name: getattr(row, name) for name in NUMBERS}
+    for metric in shifted_metrics(result):
+        for found in shifted_rows(result, metric):
+            numbers = {name: getattr(found.shifted, name) for name in NUMBERS}
+            named = {"metric": f"{metric}@{found.shifted.where}"}
+            yield found.shifted, numbers | named | _drops(found)
 
 
-def shown_metrics(result: StudyResult) -> tuple[str, ...]:
-    """The metrics with a single number: those asked for, then `top1_last` and `val_top1`.
-
-    A metric that no finished trial has a number for (a confusion matrix) is left out, unless
-    there are no numbers at all yet.
-    """
-    finished = [t for cell in result.cells for t in cell.trials if t.status == "finished"]
-    names = dict.fromkeys((*result.metrics, *BESIDE))
-    return tuple(n for n in names if any(n in t.scores for t in finished)) or tuple(names)
-
-
-def rows(result: StudyResult) -> tuple[Row, ...]:
-    """One row for each cell and metric, cell by cell in the order of the study."""
-    by_metric = [_metric_rows(result, metric) for metric in shown_metrics(result)]
-    return tuple(row for of_cell in zip(*by_metric, strict=True) for row in of_cell)
-
-
-def _metric_rows(result: StudyResult, metric: str) -> list[Row]:
-    found = [_row(result, index, metric) for index in range(len(result.cells))]
-    compared = [index for index, row in enumerate(found) if row.p is not None]
-    corrected = holm([found[index].p or 0.0 for index in compared])
-    for index, p_holm in zip(compared, corrected, strict=True):
-        found[index] = replace(found[index], p_holm=p_holm)
-    return found
-
-
-def _row(result: StudyResult, index: int, metric: str) -> Row:
-    cell = result.cells[index]
-    ours = scores(cell, metric)
-    theirs = {} if cell.baseline is None else scores(result.cells[cell.baseline], metric)
-    return Row(
-        cell=index,
-        coordinates=cell.coordinates,
-        label=cell.label,
-        metric=metric,
-        mean=mean(list(ours.values())) if ours else None,
-        std=sample_std(list(ours.values())) if ours else None,
-        n=len(ours),
-        expected=len(result.seeds) or len(cell.trials),
-        comparison=paired(ours, theirs),
-    )
-
-
-def value_text(value: Any) -> str:
-    """Spell the value of an axis: text as it is, nothing for none, anything else as in JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def coordinate_texts(result: StudyResult, coordinates: Mapping[str, Any]) -> tuple[str, ...]:
-    """One text an axis, empty where a cell has no value on it."""
-    return tuple(value_text(coordinates[a]) if a in coordinates else "" for a in result.axes)
+def _drops(found: ShiftedRow) -> dict[str, float | None]:
+    drop = found.drop
+    return {"drop": drop.mean if drop else None, "drop_std": drop.std if drop else None}
 
 
 def csv_text(result: StudyResult) -> str:
-    """The rows as CSV: the axes, then `NUMBERS`. Equal results give equal bytes."""
+    """The rows as CSV: the axes, then `NUMBERS`. Equal results give equal bytes.
+
+    Other test sets have rows of their own after all others, with a metric such as `top1@name`,
+    and two more columns at the end.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*result.axes, *NUMBERS])
-    for row in rows(result):
-        numbers = [_cell_text(getattr(row, name)) for name in NUMBERS]
-        writer.writerow([*coordinate_texts(result, row.coordinates), *numbers])
+    writer.writerow([*result.axes, *_columns(result)])
+    for row, numbers in _numbers(result):
+        texts = [_cell_text(value) for value in numbers.values()]
+        writer.writerow([*coordinate_texts(result, row.coordinates), *texts])
     return text.getvalue()
 
 
@@ -141,8 +69,9 @@ def _cell_text(value: str | float | None) -> str:
     return "" if value is None else str(value)
 
 
-def _rounded(value: float) -> float:
-    return round(value, 6) + 0.0  # adding zero turns -0.0 into 0.0
+def _rounded(value: Any) -> Any:
+    # Adding zero turns -0.0 into 0.0.
+    return round(value, 6) + 0.0 if isinstance(value, float) else value
 
 
 def records(result: StudyResult) -> list[dict[str, Any]]:
@@ -153,48 +82,99 @@ def records(result: StudyResult) -> list[dict[str, Any]]:
     ]
 
 
-def json_text(result: StudyResult) -> str:
-    """The rows with the question, the notes, every trial's state and the costs, as JSON."""
-    numbers = [
-        {k: _rounded(v) if isinstance(v, float) else v for k, v in record.items()}
-        for record in records(result)
-    ]
-    trials = [
+def shifted_records(result: StudyResult) -> list[dict[str, Any]]:
+    """The rows of other test sets as plain mappings: the set, the clean mean, drop and numbers."""
+    return [
         {
-            "coordinates": dict(cell.coordinates),
-            "seed": trial.seed,
-            "key": trial.key,
-            "status": trial.status,
-            "scores": dict(trial.scores),
-            "error": trial.error,
+            "coordinates": dict(found.shifted.coordinates),
+            "set": found.shifted.where,
+            **{name: getattr(found.shifted, name) for name in NUMBERS},
+            "clean_mean": found.clean.mean,
+            **_drops(found),
         }
-        for cell in result.cells
-        for trial in cell.trials
+        for metric in shifted_metrics(result)
+        for found in shifted_rows(result, metric)
     ]
+
+
+def json_text(result: StudyResult) -> str:
+    """The rows with the question, the notes, cells, every trial's state and the costs, as JSON."""
     content = {
         "study": result.name,
         "question": result.question,
         "baseline": dict(result.baseline),
         "seeds": result.seeds,
+        "folds": result.folds,
+        "classes": result.classes,
         "match": result.match,
+        "lower_is_better": sorted(result.lower_is_better),
         "num_validation": result.num_validation,
         "num_test": result.num_test,
-        "notes": result.notes,
+        "evaluation_sets": dict(result.evaluation_sets),
+        "notes": notes(result),
         "differences": result.differences,
-        "rows": numbers,
-        "trials": trials,
+        "duplicates": _duplicates(result),
+        "rows": _all_rounded(records(result)),
+        "shifted": _all_rounded(shifted_records(result)),
+        "cells": _cells(result),
+        "trials": _trials(result),
         "costs": [asdict(line) for line in result.costs],
     }
     return json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
+def _all_rounded(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: _rounded(value) for name, value in record.items()} for record in table]
+
+
+def _cells(result: StudyResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "coordinates": dict(cell.coordinates),
+            "model": cell.model,
+            "num_parameters": cell.num_parameters,
+            "steps": cell.steps,
+            "num_real": cell.num_real,
+            "num_synthetic": cell.num_synthetic,
+            "real_per_class": cell.real_per_class,
+            "synthetic_per_class": cell.synthetic_per_class,
+        }
+        for cell in result.cells
+    ]
+
+
+def _trials(result: StudyResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "coordinates": dict(cell.coordinates),
+            "seed": trial.seed,
+            "fold": trial.fold,
+            "key": trial.key,
+            "status": trial.status,
+            "scores": dict(trial.scores),
+            "shifted": {where: dict(found) for where, found in trial.shifted.items()},
+            "companion": dict(trial.companion),
+            "error": trial.error,
+        }
+        for cell in result.cells
+        for trial in cell.trials
+    ]
+
+
+def _duplicates(result: StudyResult) -> list[dict[str, Any]]:
+    """The checks without their images."""
+    return [
+        {name: value for name, value in vars(check).items() if name != "pairs"}
+        for check in result.duplicates
+    ]
+
+
 def frame(result: StudyResult) -> "pandas.DataFrame":
-    """The rows as a data frame, one column an axis, for notebooks; numbers are not rounded."""
+    """The rows of the CSV as a data frame, one column an axis; numbers are not rounded."""
     import pandas
 
     table = [
-        {**{axis: row.coordinates.get(axis) for axis in result.axes}}
-        | {name: getattr(row, name) for name in NUMBERS}
-        for row in rows(result)
+        {axis: row.coordinates.get(axis) for axis in result.axes} | numbers
+        for row, numbers in _numbers(result)
     ]
-    return pandas.DataFrame(table, columns=[*result.axes, *NUMBERS])
+    return pandas.DataFrame(table, columns=[*result.axes, *_columns(result)])

@@ -1,7 +1,5 @@
 """How a report spells its numbers: percentages, points, intervals, p-values, counts."""
 
-import math
-
 NONE = "–"
 """Stands where there is no number."""
 
@@ -14,6 +12,11 @@ def percent(fraction: float | None) -> str:
 def spread(mean: float | None, std: float | None) -> str:
     """A mean with its standard deviation: `91.34 ± 0.52`; without it, where it is not known."""
     return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
+
+
+def points_spread(mean: float, std: float | None) -> str:
+    """A mean difference with its standard deviation: `+1.20 ± 0.31`."""
+    return points(mean) if std is None else f"{points(mean)} ± {percent(std)}"
 
 
 def points(fraction: float | None) -> str:
@@ -47,12 +50,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def millions(number: int | None) -> str:
-    """A count of parameters in millions, three digits that count: `11.2`, `0.0234`."""
+    """A count of parameters in millions: `11.17`, and `0.0234` where that is little."""
     if number is None:
         return NONE
     value = number / 1e6
-    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
-    return f"{value:,.{max(0, min(digits, 4))}f}"
+    return f"{value:,.{2 if value >= 1 else 4}f}"
 
 
 def hours(value: float) -> str:

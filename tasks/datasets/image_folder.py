@@ -1,22 +1,23 @@
-"""Images in class folders: `root/<class>/**/*.png`, the layout of torchvision's ImageFolder."""
+"""Images in class folders: `root/<class>/**/*.png`, the layout of torchvision's ImageFolder.
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterator
+Validation and test images may lie in folders without classes, beside a `labels.json` or with one
+inside: `{"0001.png": "cat", ...}`.
+"""
+
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.datasets._decode import decode
+from tasks.datasets._files import SUFFIXES, File, FileStore, Listing, images_below
+from tasks.datasets._label_files import NAME, label_file, labelled_files
+from tasks.datasets._splits import SPLIT_NAMES, SplitReader
 from tasks.errors import InputError
-from tasks.packs import Example, split_digest
-from tasks.reading import DataMissing, FileFacts, file_sha256, fixed_test
-from tasks.specs import STRICT, Counts, DatasetInfo, Locator, NotHashed, SplitInfo
+from tasks.reading import DataMissing
+from tasks.specs import STRICT, Locator, NotHashed
 
 VERSION = 1
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -24,9 +25,11 @@ class Config:
     """Where the class folders are."""
 
     root: Locator[str]
-    """The class folders, or a folder with `train` and `test` in it that hold them."""
+    """The class folders, or a folder with `train` and `val` or `test` in it that hold them."""
+    val: Locator[str | None] = None
+    """Folder of the validation images, where they come apart."""
     test: Locator[str | None] = None
-    """Class folders of the test split; without them a fixed stratified part of `root` is it."""
+    """Folder of the test split; without one a fixed stratified part of `root` is it."""
     test_fraction: Annotated[float, Field(gt=0, lt=1), NotHashed()] = 0.2
     """Of `root`, where there is no test folder; the digests say which images it chose."""
     skip_bad: Annotated[bool, NotHashed()] = False
@@ -34,148 +37,96 @@ class Config:
     what is left."""
 
 
-class ImageFolder:
-    """Lists, hashes and decodes class folders."""
+def build(config: Config) -> SplitReader:
+    """Return the reader."""
+    return SplitReader(
+        what=f"image_folder {VERSION}",
+        opened=lambda: FileStore(_listing(config), skip_bad=config.skip_bad),
+        test_fraction=config.test_fraction,
+        offers_all=True,
+    )
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
-    def identify(self, facts: FileFacts) -> DatasetInfo:
-        train, test = self._roots()
-        classes = _classes(train)
-        whole = self._rows(train, classes, facts)
-        if test is None:
-            number = round(self.config.test_fraction * len(whole[0]))
-            chosen = fixed_test(whole[0], len(classes), number)
-            parts = {
-                "all": whole[0],
-                "train": [row for row in whole[0] if row[1] not in chosen],
-                "test": [row for row in whole[0] if row[1] in chosen],
-            }
-            skipped = {"all": whole[1], "train": whole[1], "test": ()}
+def _listing(config: Config) -> Listing:
+    folders = _folders(config)
+    train = folders.pop("train")
+    classes = _classes(train)
+    splits = {"train": _class_files(train, classes)}
+    for split, folder in folders.items():
+        labels = label_file(folder)
+        if labels is None:
+            _check_same_classes(folder, classes, train)
+            splits[split] = _class_files(folder, classes)
         else:
-            other = self._rows(test, _same_classes(test, classes, train), facts)
-            parts = {"all": whole[0], "train": whole[0], "test": other[0]}
-            skipped = {"all": whole[1], "train": whole[1], "test": other[1]}
-        splits = {
-            name: SplitInfo(
-                digest=split_digest((classes[label], source, sha) for label, source, sha in rows),
-                counts=_counts(rows, len(classes)),
-                skipped=skipped[name],
-            )
-            for name, rows in parts.items()
-        }
-        return DatasetInfo(classes=classes, splits=splits)
-
-    def read(self, split: str) -> Iterator[Example]:
-        train, test = self._roots()
-        classes = _classes(train)
-        root = test if split == "test" and test is not None else train
-        chosen: set[str] | None = None
-        if test is None and split != "all":
-            rows = self._rows(train, classes, lambda path, _, compute: compute(path))[0]
-            number = round(self.config.test_fraction * len(rows))
-            chosen = fixed_test(rows, len(classes), number)
-        for label, path in _files(root, classes):
-            source = path.relative_to(root).as_posix()
-            if chosen is not None and (source in chosen) != (split == "test"):
-                continue
-            data = path.read_bytes()
-            try:
-                pixels = decode(data, str(path))
-            except InputError:
-                if self.config.skip_bad:
-                    continue
-                raise
-            sha = hashlib.sha256(data).hexdigest()
-            yield Example(pixels=pixels, label=label, source=source, sha256=sha)
-
-    def fetch(self) -> None:
-        """Nothing to fetch: the images are the user's own."""
-
-    def _roots(self) -> tuple[Path, Path | None]:
-        root = Path(self.config.root)
-        if not root.is_dir():
-            raise DataMissing(
-                f"image_folder: there is no folder {self.config.root!r}; expected one folder per "
-                f"class in it, with images"
-            )
-        test = Path(self.config.test) if self.config.test is not None else None
-        if test is None and {"train", "test"} <= {child.name for child in root.iterdir()}:
-            return root / "train", root / "test"
-        if test is not None and not test.is_dir():
-            raise DataMissing(f"image_folder: there is no test folder {self.config.test!r}")
-        return root, test
-
-    def _rows(
-        self, root: Path, classes: tuple[str, ...], facts: FileFacts
-    ) -> tuple[list[tuple[int, str, str]], tuple[str, ...]]:
-        """Label, source and sha256 of each image, and the sources of those left out."""
-        rows, skipped = [], []
-        for label, path in _files(root, classes):
-            source = path.relative_to(root).as_posix()
-            if self.config.skip_bad and facts(path, "readable", _readable) != "yes":
-                skipped.append(source)
-            else:
-                rows.append((label, source, facts(path, "sha256", file_sha256)))
-        return rows, tuple(skipped)
+            splits[split] = labelled_files("image_folder", folder, labels, classes)
+    return Listing(classes=classes, splits=splits)
 
 
-def _counts(rows: list[tuple[int, str, str]], num_classes: int) -> Counts:
-    found = Counter(label for label, _, _ in rows)
-    return tuple(found[label] for label in range(num_classes))
+def _folders(config: Config) -> dict[str, Path]:
+    """The folder of each split; `train` is always one."""
+    root = Path(config.root)
+    if not root.is_dir():
+        raise DataMissing(
+            f"image_folder: there is no folder {config.root!r}; expected one folder per class in "
+            f"it, with images"
+        )
+    found = {"train": root}
+    inside = sorted(child for child in root.iterdir() if child.name in SPLIT_NAMES)
+    if len(inside) > 1 and (root / "train").is_dir():
+        for child in inside:
+            split = SPLIT_NAMES[child.name]
+            if split != "train" and split in found:
+                raise InputError(
+                    f"image_folder: {found[split].name!r} and {child.name!r} in {config.root!r} "
+                    f"are both validation images: keep one"
+                )
+            found[split] = child
+    for split, given in (("val", config.val), ("test", config.test)):
+        if given is not None:
+            found[split] = Path(given)
+            if not found[split].is_dir():
+                raise DataMissing(f"image_folder: there is no {split} folder {given!r}")
+    return found
 
 
-def _classes(root: Path) -> tuple[str, ...]:
-    names = sorted(
+def _class_names(root: Path) -> list[str]:
+    return sorted(
         child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")
     )
+
+
+def _classes(train: Path) -> tuple[str, ...]:
+    names = _class_names(train)
     if not names:
-        raise InputError(f"image_folder: {str(root)!r} holds no class folders")
+        raise InputError(f"image_folder: {str(train)!r} holds no class folders")
     return tuple(names)
 
 
-def _same_classes(test: Path, classes: tuple[str, ...], train: Path) -> tuple[str, ...]:
-    found = _classes(test)
+def _check_same_classes(folder: Path, classes: tuple[str, ...], train: Path) -> None:
+    found = _class_names(folder)
+    if not found:
+        raise InputError(f"image_folder: {str(folder)!r} holds no class folders and no {NAME}")
     unknown = sorted(set(found) - set(classes))
     if unknown:
         raise InputError(
-            f"image_folder: class {unknown[0]!r} of {str(test)!r} is not in {str(train)!r}, which "
-            f"holds {', '.join(classes[:12])}"
+            f"image_folder: class {unknown[0]!r} of {str(folder)!r} is not in {str(train)!r}, "
+            f"which holds {', '.join(classes[:12])}"
         )
     absent = sorted(set(classes) - set(found))
     if absent:
-        raise InputError(f"image_folder: {str(test)!r} has no folder for class {absent[0]!r}")
-    return classes
+        raise InputError(f"image_folder: {str(folder)!r} has no folder for class {absent[0]!r}")
 
 
-def _files(root: Path, classes: tuple[str, ...]) -> Iterator[tuple[int, Path]]:
+def _class_files(root: Path, classes: tuple[str, ...]) -> list[File]:
+    files: list[File] = []
     for label, name in enumerate(classes):
-        folder = root / name
-        files = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-            and path.is_file()
-        )
-        if not files:
+        found = images_below(root / name)
+        if not found:
             raise InputError(
-                f"image_folder: {str(folder)!r} holds no image: add some "
+                f"image_folder: {str(root / name)!r} holds no image: add some "
                 f"({', '.join(sorted(SUFFIXES))}) or remove the folder"
             )
-        for path in files:
-            yield label, path
-
-
-def _readable(path: Path) -> str:
-    try:
-        decode(path.read_bytes(), str(path))
-    except InputError:
-        return "no"
-    return "yes"
-
-
-def build(config: Config) -> ImageFolder:
-    """Return the reader."""
-    return ImageFolder(config)
+        files += [
+            File(label=label, source=path.relative_to(root).as_posix(), path=path) for path in found
+        ]
+    return files

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from tasks import plugins
 from tasks.classification import ClassifierInfo, load_weights, save_weights
 from tasks.classifiers import small_cnn, timm
+from tasks.drawing import batch_rows
 from tasks.errors import InputError
-from tasks.images import Images, Normalise, part
+from tasks.images import Images, Normalise, Source, part
 from tasks.packs import Example, Pack, read_all, select, write_pack
 from tasks.predict import predict
 from tasks.predictions import StoredPredictions, load_predictions
@@ -32,7 +33,7 @@ from tasks.specs import (
     SyntheticImages,
     TrialSpec,
 )
-from tasks.train import TrainingDiverged, batch_rows, train
+from tasks.train import TrainingDiverged, train
 
 CLASSES = tuple("0123456789")
 RECIPE = Recipe(
@@ -119,6 +120,12 @@ def trial(
     return TrialSpec(cell=cell, seed=seed)
 
 
+def packs_of(spec: TrialSpec, real: Path, sets: tuple[Path, ...] = ()) -> dict[str, Path]:
+    """The folders of the packs that `spec` names."""
+    names = [each.pack for each in spec.cell.sets]
+    return {"p": real, **dict(zip(names, sets, strict=True))}
+
+
 def trained(
     spec: TrialSpec,
     real: Path,
@@ -127,7 +134,7 @@ def trained(
     checkpoints: Memory | None = None,
 ) -> Path:
     out.mkdir(exist_ok=True)
-    read_all(train(spec, real, sets, out, checkpoints or Memory()))
+    read_all(train(spec, packs_of(spec, real, sets), out, checkpoints or Memory()))
     return out
 
 
@@ -169,7 +176,7 @@ def test_a_resumed_trial_equals_one_that_never_stopped(
     whole = trained(spec, real, tmp_path / "whole")
     memory = Memory(saves=True)
     (tmp_path / "half").mkdir()
-    work = train(spec, real, (), tmp_path / "half", memory)
+    work = train(spec, packs_of(spec, real), tmp_path / "half", memory)
     # The last state saved lies between evaluations, at steps 7 and 11.
     for _ in itertools.islice(work, stop):
         pass
@@ -189,7 +196,7 @@ def test_a_trial_that_was_lost_at_its_end_only_writes(real: Path, tmp_path: Path
     memory = Memory(saves=True)
     whole = trained(trial(), real, tmp_path / "whole", checkpoints=memory)
     (tmp_path / "again").mkdir()
-    assert list(train(trial(), real, (), tmp_path / "again", memory)) == []
+    assert list(train(trial(), {"p": real}, tmp_path / "again", memory)) == []
     assert_equal_results(whole, tmp_path / "again")
 
 
@@ -205,7 +212,7 @@ def test_validation_is_looked_at_every_so_many_steps_and_at_the_end(
 ) -> None:
     spec = trial(steps=steps, eval_every=every, warmup_steps=0)
     (tmp_path / "out").mkdir()
-    told = list(train(spec, real, (), tmp_path / "out", Memory()))
+    told = list(train(spec, {"p": real}, tmp_path / "out", Memory()))
     assert [progress.done for progress in told] == expected
     assert {progress.total for progress in told} == {steps}
     history = history_of(tmp_path / "out")
@@ -251,7 +258,7 @@ def accuracy_of(weights: Path, real: Path) -> float:
     pack = Pack(real)
     rows = select(pack, trial().cell.images)[0]
     place = torch.device("cpu")
-    images = Images([part(pack, rows, classes)], classifier.input_size, classifier.channels, place)
+    images = Images(Source([part(pack, rows, classes)], classifier.input_size), classifier.channels, place)
     normalise = Normalise(classifier.mean, classifier.std, place)
     classifier.network.eval()
     with torch.no_grad():
@@ -322,7 +329,7 @@ def test_training_on_synthetic_images_alone_is_training_on_their_labels(
 )
 def test_every_pass_has_every_image_once(num_images: int, batch_size: int) -> None:
     steps = range(3 * num_images)
-    drawn = torch.cat([batch_rows(num_images, batch_size, step, 5) for step in steps])
+    drawn = np.concatenate([batch_rows(num_images, batch_size, step, (5,)) for step in steps])
     assert len(drawn) == len(steps) * batch_size
     passes = drawn.reshape(-1, num_images)
     assert all(sorted(each.tolist()) == list(range(num_images)) for each in passes)
@@ -331,15 +338,15 @@ def test_every_pass_has_every_image_once(num_images: int, batch_size: int) -> No
 
 
 def test_a_batch_is_a_function_of_its_step_and_seed() -> None:
-    forwards = [batch_rows(10, 4, step, 1).tolist() for step in range(20)]
-    backwards = [batch_rows(10, 4, step, 1).tolist() for step in reversed(range(20))]
+    forwards = [batch_rows(10, 4, step, (1,)).tolist() for step in range(20)]
+    backwards = [batch_rows(10, 4, step, (1,)).tolist() for step in reversed(range(20))]
     assert forwards == backwards[::-1]
-    assert forwards != [batch_rows(10, 4, step, 2).tolist() for step in range(20)]
+    assert forwards != [batch_rows(10, 4, step, (2,)).tolist() for step in range(20)]
 
 
 def test_seeds_and_passes_are_not_confused() -> None:
     """Pass 1 of seed 0 is not pass 0 of seed 1."""
-    assert batch_rows(50, 50, 1, 0).tolist() != batch_rows(50, 50, 0, 1).tolist()
+    assert batch_rows(50, 50, 1, (0,)).tolist() != batch_rows(50, 50, 0, (1,)).tolist()
 
 
 def test_a_batch_may_be_larger_than_the_data(real: Path, tmp_path: Path) -> None:
@@ -359,7 +366,7 @@ def result(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predicted(trial_folder: Path, test: Path, out: Path) -> StoredPredictions:
     out.mkdir()
-    read_all(predict(EvaluateSpec(trial="t", test="p"), trial_folder, test, out))
+    read_all(predict(EvaluateSpec(trial="t", test="p"), {"t": trial_folder, "p": test}, out))
     return load_predictions(out / "predictions.npz")
 
 
@@ -511,7 +518,8 @@ def test_colour_images_beside_grey_ones_become_their_luma(tmp_path: Path) -> Non
         packs.append(Pack(tmp_path / name))
     both = np.arange(2, dtype=np.int64)
     parts = [part(pack, both, ["only"]) for pack in packs]
-    batch = Images(parts, 8, 1, torch.device("cpu")).batch(torch.arange(4))
+    images = Images(Source(parts, 8), 1, torch.device("cpu"))
+    batch = images.batch(np.arange(4, dtype=np.int64))
     assert batch.shape == (4, 1, 8, 8)
     assert (batch[0, 0].numpy() == packs[0].image(0)[..., 0]).all()
     red, green, blue = (packs[1].image(1)[..., c].astype(float) for c in range(3))

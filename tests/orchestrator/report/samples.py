@@ -1,21 +1,18 @@
 """Made-up results that look like real ones, for the tests of the report."""
 
-import io
-import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from orchestrator.report.results import (
-    CellResult,
     CostLine,
-    SetSample,
+    DuplicateCheck,
     StudyResult,
     TrialResult,
 )
+from tests.orchestrator.report.pieces import cell, finished, png, sheet, with_trial
 
 CLASSES = tuple(str(digit) for digit in range(10))
 ACCURACY = {
@@ -23,102 +20,6 @@ ACCURACY = {
     "synthetic": (0.8482, 0.8607, 0.8382),
     "mixed": (0.9385, 0.9335, 0.9398),
 }
-
-
-def png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    """Encode a grey image with nothing but the standard library."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        checksum = zlib.crc32(kind + body)
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
-
-    height, width = pixels.shape
-    raw = io.BytesIO()
-    for line in pixels:
-        raw.write(b"\0" + line.tobytes())
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw.getvalue(), 9))
-    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
-
-
-def history(rng: np.random.Generator, top1: float, points: int = 12) -> list[dict[str, float]]:
-    """Curves that fall and rise as curves do."""
-    rows = []
-    for index in range(1, points + 1):
-        share = 1 - np.exp(-4 * index / points)
-        noise = rng.normal(0, 0.012, 4)
-        rows.append(
-            {
-                "step": 40.0 * index,
-                "epoch": float(index),
-                "train_loss": float(2.3 - 2.2 * share + noise[0]),
-                "train_accuracy": float(min(1.0, 0.1 + 0.9 * share + noise[1])),
-                "val_loss": float(2.3 - 2.0 * share + noise[2]),
-                "val_accuracy": float(min(1.0, 0.1 + (top1 - 0.08) * share + noise[3])),
-            }
-        )
-    return rows
-
-
-def confusion(rng: np.random.Generator, top1: float, num_classes: int) -> np.ndarray[Any, Any]:
-    """About 80 images a class, most on the diagonal."""
-    shares = np.full((num_classes, num_classes), (1 - top1) / max(1, num_classes - 1))
-    np.fill_diagonal(shares, top1)
-    return np.stack([rng.multinomial(80, row / row.sum()) for row in shares])
-
-
-def finished(seed: int, top1: float, num_classes: int = 10) -> TrialResult:
-    """A trial with everything that a trial can have."""
-    rng = np.random.default_rng(seed + int(1e6 * top1))
-    matrix = confusion(rng, top1, num_classes)
-    recall = tuple((np.diagonal(matrix) / matrix.sum(axis=1)).tolist())
-    return TrialResult(
-        key=f"{seed:02d}{int(1e4 * top1):06d}".ljust(64, "a"),
-        seed=seed,
-        status="finished",
-        scores={
-            "top1": top1,
-            "f1": top1 - 0.003,
-            "top1_last": top1 - 0.004,
-            "val_top1": top1 + 0.01,
-        },
-        history=tuple(history(rng, top1)),
-        per_class={"f1": recall, "recall": recall},
-        confusion=tuple(tuple(row) for row in matrix.tolist()),
-        seconds=41.5,
-        device="cpu",
-        threads=1,
-        versions={"torch": "2.13.0", "timm": "1.0.22", "augury": "0.1.0"},
-    )
-
-
-def cell(
-    coordinates: Mapping[str, Any], scores: tuple[float, ...], baseline: int | None, **changes: Any
-) -> CellResult:
-    """A cell with one finished trial a score."""
-    made = CellResult(
-        coordinates=coordinates,
-        label=", ".join(str(value) for value in coordinates.values()),
-        trials=tuple(finished(seed, score) for seed, score in enumerate(scores)),
-        baseline=baseline,
-        steps=480,
-        num_real=900,
-        num_synthetic=0,
-        num_parameters=34_826,
-        model="small_cnn",
-    )
-    return replace(made, **changes)
-
-
-def sheet(name: str, num_classes: int, num_images: int, *, side: int = 8) -> SetSample:
-    """Noise in place of digits."""
-    rng = np.random.default_rng(len(name))
-    images = tuple(
-        tuple(png(rng.integers(0, 256, (side, side), dtype=np.uint8)) for _ in range(num_images))
-        for _ in range(num_classes)
-    )
-    curve = tuple((50.0 * i, float(np.exp(-i / 8)) + 0.05) for i in range(1, 25))
-    return SetSample(name=name, images=images, losses={"loss": curve} if name != "real" else {})
 
 
 def digits() -> StudyResult:
@@ -156,15 +57,6 @@ def digits() -> StudyResult:
         store="augury-store",
         commit="bac466c",
     )
-
-
-def with_trial(result: StudyResult, index: int, seed: int, trial: TrialResult) -> StudyResult:
-    """Replace one trial of one cell."""
-    chosen = result.cells[index]
-    trials = tuple(trial if t.seed == seed else t for t in chosen.trials)
-    cells = list(result.cells)
-    cells[index] = replace(chosen, trials=trials)
-    return replace(result, cells=tuple(cells))
 
 
 def one_seed() -> StudyResult:
@@ -262,10 +154,146 @@ def hostile() -> StudyResult:
     )
 
 
+def cross_validated(num_seeds: int = 2, num_folds: int = 5) -> StudyResult:
+    """Folds that differ more than the cells do; the last trial of the last cell failed."""
+    rng = np.random.default_rng(7)
+    of_fold = rng.normal(0, 0.02, num_folds)
+    places = [(seed, fold) for seed in range(num_seeds) for fold in range(num_folds)]
+    cells = []
+    for each, level in zip(digits().cells, (0.92, 0.85, 0.93), strict=True):
+        trials = tuple(
+            replace(
+                finished(seed, round(level + of_fold[fold] + rng.normal(0, 0.004), 4)), fold=fold
+            )
+            for seed, fold in places
+        )
+        cells.append(replace(each, trials=trials))
+    lost = replace(cells[2].trials[-1], status="failed", scores={}, per_class={}, error="lost")
+    cells[2] = replace(cells[2], trials=(*cells[2].trials[:-1], lost))
+    whole = replace(digits(), seeds=tuple(range(num_seeds)), folds=num_folds, num_test=200)
+    return replace(whole, cells=tuple(cells))
+
+
+def with_trials(
+    result: StudyResult, change: Callable[[int, TrialResult], TrialResult]
+) -> StudyResult:
+    """The result with every trial changed; `change` is given the index of the cell too."""
+    cells = tuple(
+        replace(each, trials=tuple(change(index, trial) for trial in each.trials))
+        for index, each in enumerate(result.cells)
+    )
+    return replace(result, cells=cells)
+
+
+def calibrated() -> StudyResult:
+    """Answered in ece, where lower is better: mixed is better, synthetic worse."""
+
+    def change(index: int, trial: TrialResult) -> TrialResult:
+        ece = (0.060, 0.095, 0.041)[index] + 0.001 * trial.seed + 0.0005 * index * trial.seed
+        return replace(trial, scores={"ece": ece, **trial.scores})
+
+    result = with_trials(digits(), change)
+    return replace(result, metrics=("ece", "top1"), lower_is_better=frozenset({"ece"}))
+
+
+def shifted() -> StudyResult:
+    """Two other test sets; one trial was not predicted on the second."""
+
+    def change(index: int, trial: TrialResult) -> TrialResult:
+        lost = {"sketch": (0.30, 0.18, 0.22)[index], "blurred, severity 3": 0.08}
+        found = {
+            name: {
+                "top1": trial.scores["top1"] - by - 0.004 * trial.seed,
+                "ece": trial.scores["ece"] + by / 2,
+            }
+            for name, by in lost.items()
+            if name == "sketch" or (index, trial.seed) != (2, 1)
+        }
+        return replace(trial, shifted=found)
+
+    result = with_trials(calibrated(), change)
+    sets = {"sketch": 1_000, "blurred, severity 3": 797}
+    return replace(result, metrics=("top1", "ece"), evaluation_sets=sets)
+
+
+def companions() -> StudyResult:
+    """A second classifier beside each network but one, which has none."""
+
+    def change(index: int, trial: TrialResult) -> TrialResult:
+        top1 = trial.scores["top1"]
+        found = {"agreement": 0.9, "companion_top1": top1 - 0.05, "combined_top1": top1 + 0.01}
+        return replace(trial, companion=found if (index, trial.seed) != (1, 2) else {})
+
+    return with_trials(digits(), change)
+
+
+def tail(most: int, factor: float, num_classes: int) -> tuple[int, ...]:
+    """A long tail as Cui et al. make it."""
+    last = num_classes - 1
+    return tuple(int(most * factor ** (index / last)) for index in range(num_classes))
+
+
+def long_tailed(num_classes: int = 10) -> StudyResult:
+    """A long tail of real images, filled up by synthetic ones in the last cell."""
+    real = tail(2014, 0.01, num_classes) if num_classes == 10 else tail(500, 0.02, num_classes)
+    most = max(real)
+    filled = tuple(most - count for count in real)
+    spread = {0: (real, ()), 1: ((), (most // 2,) * num_classes), 2: (real, filled)}
+    cells = []
+    for index, each in enumerate(digits().cells):
+        ours, made = spread[index]
+        trials = []
+        for trial in each.trials:
+            found = finished(trial.seed, trial.scores["top1"], num_classes)
+            sizes = np.asarray(ours or made, dtype=float)
+            lost = 0.5 * (1 - sizes / most) ** 4 * (0.4 if index == 2 else 1.0)
+            recall = tuple((np.asarray(found.per_class["recall"]) - lost).clip(0, 1).tolist())
+            trials.append(replace(found, per_class={"f1": recall, "recall": recall}))
+        counts = {"num_real": sum(ours), "num_synthetic": sum(made)}
+        per_class = {"real_per_class": ours, "synthetic_per_class": made}
+        changes: dict[str, Any] = {**counts, **per_class}
+        cells.append(replace(each, trials=tuple(trials), **changes))
+    names = CLASSES if num_classes == 10 else tuple(f"species {i}" for i in range(num_classes))
+    return replace(digits(), classes=names, cells=tuple(cells), sheets=())
+
+
+def two_hundred_classes() -> StudyResult:
+    """As in CUB-200, with a long tail."""
+    return long_tailed(200)
+
+
+def duplicated() -> StudyResult:
+    """Test images that stand in the train split too, dropped in one set and left in another."""
+    rng = np.random.default_rng(3)
+    images = [png(rng.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(5)]
+    pairs = tuple((image, image) for image in images)
+    checks = (
+        DuplicateCheck(
+            where="test", num_test=797, num_exact=10, num_near=2, dropped=False, pairs=pairs
+        ),
+        DuplicateCheck(where="sketch", num_test=1_000, num_exact=1, num_near=0, dropped=True),
+        DuplicateCheck(where="blurred", num_test=797, num_exact=0, num_near=0, dropped=False),
+    )
+    return replace(digits(), duplicates=checks, notes=("trials ran on different devices: a, b",))
+
+
+def sparse_metric() -> StudyResult:
+    """`many_shot` has no value in one trial of a cell, and none at all in another cell."""
+
+    def change(index: int, trial: TrialResult) -> TrialResult:
+        known = {"many_shot": 0.97} if index == 0 or (index, trial.seed) == (2, 0) else {}
+        return replace(trial, scores={**known, **trial.scores})
+
+    result = with_trials(digits(), change)
+    return replace(result, metrics=("many_shot", "top1"))
+
+
 EVERY = {
     made.__name__: made
     for made in (
         *(digits, one_seed, partly_failed, no_baseline, nothing_finished),
-        *(equal_differences, deferred, many_cells, many_classes, hostile),
+        *(equal_differences, deferred, many_cells, many_classes, hostile, cross_validated),
+        *(calibrated, shifted, companions, long_tailed, two_hundred_classes, duplicated),
+        sparse_metric,
     )
 }

@@ -9,12 +9,13 @@ import pytest
 
 from orchestrator.report import reading
 from orchestrator.report.documents import latex, markdown, text
+from orchestrator.report.remarks import remarks
 from orchestrator.report.results import StudyResult
-from tests.orchestrator.report import samples
+from tests.orchestrator.report import pieces, samples
 
 
 def warnings_of(result: StudyResult) -> str:
-    return " ".join(remark.text for remark in reading.remarks(result) if remark.warning)
+    return " ".join(remark.text for remark in remarks(result) if remark.warning)
 
 
 def with_many_seeds() -> StudyResult:
@@ -22,8 +23,8 @@ def with_many_seeds() -> StudyResult:
     base = tuple(0.90 + 0.002 * (seed % 3) for seed in range(8))
     better = tuple(score + 0.01 + 0.001 * (seed % 4) for seed, score in enumerate(base))
     cells = (
-        samples.cell({"variant": "real"}, base, None),
-        samples.cell({"variant": "mixed"}, better, 0),
+        pieces.cell({"variant": "real"}, base, None),
+        pieces.cell({"variant": "mixed"}, better, 0),
     )
     return replace(samples.digits(), seeds=tuple(range(8)), cells=cells)
 

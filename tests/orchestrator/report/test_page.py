@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.report.html import html
 from orchestrator.report.panels import confusions, per_class, sheet_rows
-from tests.orchestrator.report import samples
+from tests.orchestrator.report import pieces, samples
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -89,7 +89,7 @@ def test_texts_of_a_study_are_escaped_everywhere() -> None:
 
 def test_figures_take_their_colours_from_the_page() -> None:
     figure = re.findall(r"<svg.*?</svg>", page("digits"), flags=re.DOTALL)
-    assert len(figure) == 3 + 3  # the scores, the curves, the losses; three keys
+    assert len(figure) == 4 + 2 * 3  # scores, curves, losses, classes; twice three keys
     for drawing in figure:
         assert not re.search(r"#[0-9a-f]{6}\b", drawing)
     assert "prefers-color-scheme: dark" in page("digits")
@@ -97,7 +97,7 @@ def test_figures_take_their_colours_from_the_page() -> None:
 
 @pytest.mark.parametrize(
     ("name", "figures"),
-    [("digits", 3), ("one_seed", 3), ("no_baseline", 3), ("deferred", 3), ("nothing_finished", 0)],
+    [("digits", 4), ("one_seed", 4), ("shifted", 5), ("deferred", 4), ("nothing_finished", 0)],
 )
 def test_there_is_a_figure_where_there_is_something_to_draw(name: str, figures: int) -> None:
     assert page(name).count('stroke-linejoin="round"') == figures
@@ -132,16 +132,17 @@ def test_confusion_is_summed_over_finished_seeds() -> None:
     assert found[0].rows[2][2][0] == sum(t.confusion[2][2] for t in first if t.confusion)
 
 
-def test_per_class_tables_put_the_metrics_of_the_study_first() -> None:
+def test_per_class_tables_put_recall_first_and_hold_no_counts_that_are_not_known() -> None:
     found = per_class(samples.deferred())
-    assert [item.metric for item in found] == ["f1", "recall"]
-    label, texts = found[0].rows[9]
+    assert [item.metric for item in found] == ["recall", "f1"]
+    label, scores = found[1].rows[9]
     assert label == "9"
-    assert texts[2] == "–"  # the deferred cell
+    assert scores[2].score == "–"  # the deferred cell
+    assert not found[0].has_images
 
 
 def test_a_sheet_may_lack_classes_and_shows_large_images_as_they_are() -> None:
-    sheets = (samples.sheet("real", 3, 2), samples.sheet("edited", 2, 12, side=128))
+    sheets = (pieces.sheet("real", 3, 2), pieces.sheet("edited", 2, 12, side=128))
     rows = sheet_rows(sheets, ("a", "b", "c", "d"))
     assert [row.label for row in rows] == ["a", "b", "c"]
     assert [len(strip) for strip in rows[0].strips] == [2, 8]

@@ -22,8 +22,8 @@ from orchestrator.report.statistics import (
 DRAWN = [np.random.default_rng(n).normal(0.4, 1.0, n).tolist() for n in (2, 3, 5, 8, 12)]
 
 
-def by_seed(values: list[float]) -> dict[int, float]:
-    return dict(enumerate(values))
+def by_seed(values: list[float]) -> dict[tuple[int, int], float]:
+    return {(seed, 0): value for seed, value in enumerate(values)}
 
 
 def test_mean_and_std_by_hand() -> None:
@@ -87,17 +87,18 @@ def test_many_pairs_are_drawn_the_same_every_time() -> None:
 
 
 def test_only_seeds_finished_in_both_are_paired() -> None:
-    found = paired({0: 0.9, 1: 0.8, 2: 0.7}, {1: 0.7, 2: 0.5, 9: 0.1})
+    ours = {(0, 0): 0.9, (1, 0): 0.8, (2, 0): 0.7}
+    found = paired(ours, {(1, 0): 0.7, (2, 0): 0.5, (9, 0): 0.1})
     assert found is not None
     assert found.num_pairs == 2
     assert found.difference == pytest.approx(0.15)
-    assert paired({0: 0.9}, {1: 0.9}) is None
+    assert paired({(0, 0): 0.9}, {(1, 0): 0.9}) is None
 
 
 def test_one_pair_has_no_interval() -> None:
-    found = paired({0: 0.9}, {0: 0.8})
+    found = paired({(0, 0): 0.9}, {(0, 0): 0.8})
     assert found is not None
-    assert (found.std, found.ci_low, found.ci_high, found.p) == (None, None, None, 1.0)
+    assert (found.error, found.ci_low, found.ci_high, found.p) == (None, None, None, 1.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -115,7 +116,8 @@ def test_holm_by_hand() -> None:
 @pytest.mark.parametrize("num_pairs", [2, 3, 5, 10, 40])
 def test_the_detectable_effect_is_that_of_statsmodels(num_pairs: int) -> None:
     expected = 0.02 * TTestPower().solve_power(nobs=num_pairs, alpha=0.05, power=0.8)
-    assert minimum_detectable_effect(0.02, num_pairs) == pytest.approx(expected, rel=1e-5)
+    error = 0.02 / math.sqrt(num_pairs)
+    assert minimum_detectable_effect(error, num_pairs) == pytest.approx(expected, rel=1e-5)
 
 
 def test_one_pair_detects_nothing() -> None:

@@ -9,8 +9,9 @@ import pytest
 from orchestrator.report import table
 from orchestrator.report.layout import score_grid, verdict
 from orchestrator.report.results import TrialResult
+from orchestrator.report.rows import rows, shown_metrics
 from orchestrator.report.statistics import smallest_p
-from tests.orchestrator.report import samples
+from tests.orchestrator.report import pieces, samples
 
 GOLDEN = """\
 variant,metric,mean,std,n,expected,diff,ci_low,ci_high,p,p_holm
@@ -43,7 +44,7 @@ def test_equal_results_give_equal_bytes(name: str) -> None:
 def test_times_and_costs_do_not_move_the_numbers() -> None:
     slow = samples.digits()
     trial = replace(slow.cells[0].trials[0], seconds=9_999.0, device="another")
-    moved = replace(samples.with_trial(slow, 0, 0, trial), costs=())
+    moved = replace(pieces.with_trial(slow, 0, 0, trial), costs=())
     assert table.csv_text(moved) == table.csv_text(slow)
     assert score_grid(moved) == score_grid(slow)
 
@@ -51,12 +52,13 @@ def test_times_and_costs_do_not_move_the_numbers() -> None:
 @pytest.mark.parametrize("name", samples.EVERY)
 def test_a_number_rests_on_a_record(name: str) -> None:
     result = samples.EVERY[name]()
-    for row in table.rows(result):
+    for row in rows(result):
         cell = result.cells[row.cell]
-        assert row.n == sum(t.status == "finished" for t in cell.trials)
+        finished = [t for t in cell.trials if t.status == "finished"]
+        assert row.n == sum(row.metric in {**t.scores, **t.companion} for t in finished)
         assert (row.mean is None) == (row.n == 0)
         assert (row.std is None) == (row.n < 2)
-        assert row.expected == len(result.seeds)
+        assert row.expected == len(cell.trials)
         assert row.diff is None or row.n > 0
         assert row.diff is None or cell.baseline is not None
 
@@ -64,13 +66,13 @@ def test_a_number_rests_on_a_record(name: str) -> None:
 def test_scores_of_unfinished_trials_are_not_read() -> None:
     whole = samples.digits()
     claimed = TrialResult(key="a" * 64, seed=0, status="failed", scores={"top1": 1.0})
-    row = table.rows(samples.with_trial(whole, 1, 0, claimed))[4]
+    row = rows(pieces.with_trial(whole, 1, 0, claimed))[4]
     assert (row.label, row.metric, row.n) == ("synthetic", "top1", 2)
     assert row.mean == pytest.approx((0.8607 + 0.8382) / 2)
 
 
 def test_each_cell_is_compared_with_its_own_baseline() -> None:
-    found = [row for row in table.rows(samples.many_cells()) if row.metric == "top1"]
+    found = [row for row in rows(samples.many_cells()) if row.metric == "top1"]
     assert [row.diff is None for row in found] == [True, False, False] * 4
     assert found[11].diff == pytest.approx(found[2].diff)
     assert {row.p_holm for row in found if row.p is not None} == {1.0}  # eight times 0.25
@@ -78,15 +80,15 @@ def test_each_cell_is_compared_with_its_own_baseline() -> None:
 
 def test_a_metric_without_numbers_is_not_shown() -> None:
     result = replace(samples.digits(), metrics=("top1", "confusion", "val_top1"))
-    assert table.shown_metrics(result) == ("top1", "val_top1", "top1_last")
+    assert shown_metrics(result) == ("top1", "val_top1", "top1_last")
 
 
 def test_nothing_is_called_better_where_the_interval_holds_zero() -> None:
-    found = {r.label: verdict(r) for r in table.rows(samples.digits()) if r.metric == "top1"}
+    found = {r.label: verdict(r) for r in rows(samples.digits()) if r.metric == "top1"}
     assert found == {"real": "", "synthetic": "lower", "mixed": "higher"}
-    failed = {r.label: verdict(r) for r in table.rows(samples.partly_failed())}
+    failed = {r.label: verdict(r) for r in rows(samples.partly_failed())}
     assert failed["mixed"] == "undecided"
-    assert {verdict(r) for r in table.rows(samples.one_seed())} == {"", "undecided"}
+    assert {verdict(r) for r in rows(samples.one_seed())} == {"", "undecided"}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_equal_differences_show_nothing_before_the_exact_test_can(
     num_seeds: int, said: str
 ) -> None:
     """0.91 - 0.90 and 0.92 - 0.91 differ in their last bits: no spread is not always zero."""
-    row = next(r for r in table.rows(samples.equal_differences(num_seeds)) if r.diff is not None)
+    row = next(r for r in rows(samples.equal_differences(num_seeds)) if r.diff is not None)
     assert row.ci_low is not None
     assert row.ci_low > 0
     assert verdict(row) == said
@@ -106,10 +108,10 @@ def test_equal_differences_show_nothing_before_the_exact_test_can(
 def test_a_spread_however_small_is_believed() -> None:
     base = (0.90, 0.91, 0.92)
     cells = (
-        samples.cell({"variant": "real"}, base, None),
-        samples.cell({"variant": "mixed"}, (0.91, 0.92, 0.930001), 0),
+        pieces.cell({"variant": "real"}, base, None),
+        pieces.cell({"variant": "mixed"}, (0.91, 0.92, 0.930001), 0),
     )
-    found = table.rows(replace(samples.digits(), cells=cells))
+    found = rows(replace(samples.digits(), cells=cells))
     assert {verdict(row) for row in found if row.diff is not None} == {"higher"}
 
 
@@ -142,7 +144,7 @@ def test_models_that_differ_show_their_parameters() -> None:
     assert "parameters (M)" not in score_grid(samples.digits()).headings
     grid = score_grid(samples.many_cells())
     place = grid.headings.index("parameters (M)")
-    assert [line.texts[place] for line in grid.lines[::3]] == ["11.2", "23.5", "27.8", "85.8"]
+    assert [line.texts[place] for line in grid.lines[::3]] == ["11.18", "23.53", "27.83", "85.81"]
 
 
 def test_values_of_axes_are_spelled_as_in_json() -> None:
@@ -157,7 +159,7 @@ def test_values_of_axes_are_spelled_as_in_json() -> None:
 
 def test_rounding_leaves_no_minus_zero() -> None:
     cells = samples.digits().cells
-    almost = samples.cell({"variant": "mixed"}, (0.9285 - 1e-9, 0.9184, 0.9322), 0)
+    almost = pieces.cell({"variant": "mixed"}, (0.9285 - 1e-9, 0.9184, 0.9322), 0)
     result = replace(samples.digits(), cells=(*cells[:2], almost))
     assert "-0.000000" not in table.csv_text(result)
     assert "-0.0," not in table.json_text(result)

@@ -1,0 +1,160 @@
+"""The sections of a study that name plug-ins: datasets, sets, augmentations, mixing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.settings import (
+    Dataset,
+    EvaluationSet,
+    FolderSet,
+    GeneratedSet,
+    MixingSettings,
+    SetSettings,
+    SplitSettings,
+    SubsetSettings,
+)
+from orchestrator.validating import (
+    config_of,
+    field_names,
+    mapping,
+    named,
+    section,
+    shown,
+    validated,
+)
+from tasks import plugins
+from tasks.errors import InputError, nearest
+from tasks.feeding import misplaced
+from tasks.specs import Plugin
+
+
+def parse_dataset(value: Any, path: str = "dataset") -> Dataset:
+    """`{name: digits, size: 8, ...}`: the reader's settings and the split's, side by side."""
+    values = mapping(value, path)
+    shared = set(field_names(SplitSettings))
+    name = named("datasets", values, path)
+    own = {key: item for key, item in values.items() if key not in shared}
+    split = {key: item for key, item in values.items() if key in shared}
+    return Dataset(
+        reader=config_of("datasets", name, own, path, SplitSettings),
+        split=validated(SplitSettings, split, path),
+    )
+
+
+SET_SOURCES = ("generator", "folder")
+
+
+def parse_set(value: Any, path: str) -> GeneratedSet | FolderSet:
+    """`{generator: {...}, multiplier: 1, seed: 0}` or `{folder: data/synthetic}`."""
+    value = section(value, path)
+    sources = [key for key in SET_SOURCES if key in value]
+    if len(sources) != 1:
+        found = " and ".join(sources) or "none"
+        raise InputError(f"{path}: needs one of {' and '.join(SET_SOURCES)}, has {found}")
+    rest = {key: item for key, item in value.items() if key not in SET_SOURCES}
+    if sources == ["folder"]:
+        return _folder_set(value["folder"], rest, path)
+    generator = dict(mapping(value["generator"], f"{path}.generator"))
+    name = named("generators", generator, f"{path}.generator")
+    sampling = section(generator.pop("sampling", None), f"{path}.generator.sampling")
+    unknown = set(rest) - set(field_names(SetSettings))
+    if unknown:
+        key = min(unknown)
+        known = (*SET_SOURCES, *field_names(SetSettings))
+        raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, known)}")
+    module = plugins.module("generators", name)
+    made = GeneratedSet(
+        generator=config_of("generators", name, generator, f"{path}.generator", None),
+        sampling=validated(module.Sampling, sampling, f"{path}.generator.sampling"),
+        settings=validated(SetSettings, rest, path),
+    )
+    try:
+        module.check(made.generator.config, made.sampling)
+    except ValueError as error:
+        raise InputError(f"{path}.generator.sampling: {error}") from error
+    return made
+
+
+def parse_augmentations(value: Any, path: str = "train.augmentation") -> tuple[Plugin, ...]:
+    """One name or mapping, or a list of them in the order of their application."""
+    if value is None:
+        return ()
+    given = value if isinstance(value, list) else [value]
+    found = []
+    for index, each in enumerate(given):
+        here = f"{path}[{index}]" if isinstance(value, list) else path
+        values = mapping(each, here)
+        name = named("augmentations", values, here)
+        found.append(config_of("augmentations", name, values, here, None))
+    wrong = misplaced([each.name for each in found])
+    if wrong is not None:
+        raise InputError(
+            f"{path}: {wrong[0]} changes whole batches and {wrong[1]} single images before them: "
+            f"put {wrong[1]} first"
+        )
+    # What is never applied is not there.
+    return tuple(each for each in found if each.config.probability > 0)
+
+
+def parse_companion(value: Any, path: str = "train.companion") -> Plugin | None:
+    """A file of `tasks/companions` with its settings, if any is asked for."""
+    if value is None:
+        return None
+    values = mapping(value, path)
+    return config_of("companions", named("companions", values, path), values, path, None)
+
+
+def parse_mixing(value: Any, path: str = "mixing") -> MixingSettings:
+    """`{name: replace, ratio: 0.5}`, or a name alone."""
+    values = {} if value is None else mapping(value, path)
+    found: MixingSettings = validated(MixingSettings, values, path)
+    return found
+
+
+def parse_subset(value: Any, path: str = "subset") -> SubsetSettings:
+    """The subset of the real images, with `imbalance` as a name or a mapping."""
+    values = dict(section(value, path))
+    if values.get("imbalance") is not None:
+        values["imbalance"] = mapping(values["imbalance"], f"{path}.imbalance")
+    found: SubsetSettings = validated(SubsetSettings, values, path)
+    return found
+
+
+EVALUATION_KEYS = ("split", "allow_missing")
+
+
+def parse_evaluation_sets(value: Any, dataset: Any) -> tuple[EvaluationSet, ...]:
+    """Further test sets by name: a dataset each, with `split` and `allow_missing` beside.
+
+    Args:
+        dataset: that of the study, whose size and colours hold for these too if nothing is said.
+    """
+    shared = mapping(dataset, "dataset") if dataset is not None else {}
+    common: dict[str, Any] = {key: shared[key] for key in ("size", "grayscale") if key in shared}
+    found = []
+    for name, each in section(value, "evaluate_on").items():
+        path = f"evaluate_on.{name}"
+        values: dict[str, Any] = {**common, **mapping(each, path)}
+        part, missing = values.pop("split", None), values.pop("allow_missing", False)
+        if part is not None and not isinstance(part, str):
+            raise InputError(f"{path}.split: a name was expected, not {shown(part)}")
+        if not isinstance(missing, bool):
+            raise InputError(f"{path}.allow_missing: true or false was expected, {shown(missing)}")
+        found.append(
+            EvaluationSet(
+                name=name, dataset=parse_dataset(values, path), part=part, allow_missing=missing
+            )
+        )
+    return tuple(found)
+
+
+def _folder_set(folder: Any, rest: Mapping[str, Any], path: str) -> FolderSet:
+    config_type = plugins.module("datasets", "image_folder").Config
+    allowed = {"skip_bad"}
+    if set(rest) - allowed:
+        key = min(set(rest) - allowed)
+        raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, ['folder', *allowed])}")
+    if not isinstance(folder, str):
+        raise InputError(f"{path}.folder: the path of a folder was expected, not {shown(folder)}")
+    config = validated(config_type, {"root": folder, **rest}, path)
+    return FolderSet(reader=plugins.plugin("datasets", "image_folder", config))

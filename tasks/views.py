@@ -1,0 +1,60 @@
+"""Resized copies of packs, made once on a machine and mapped by all of its workers."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tasks.caches import cache_dir
+from tasks.packs import Pack, Pixels
+
+MOST_BYTES = 32 * 1024**3
+"""Of all views together; the ones that were not used for longest make room."""
+ROWS = 256
+
+
+def view(pack: Pack, side: int) -> Pixels:
+    """All images of `pack` as squares, N × side × side × C, mapped from this machine's cache.
+
+    Falls back to memory of this process where the cache cannot be written.
+    """
+    shape = (len(pack), side, side, pack.channels)
+    name = hashlib.sha256(f"{pack.path.resolve()}, {side}".encode()).hexdigest()
+    path = cache_dir() / "views" / f"{name}.bin"
+    try:
+        if not path.exists():
+            _write(pack, side, path)
+        found = np.memmap(path, np.uint8, "c", shape=shape)
+        # mtime, as many machines do not note when a file was read.
+        os.utime(path)
+        return found
+    except (OSError, ValueError):
+        return pack.array(np.arange(len(pack), dtype=np.int64), side)
+
+
+def _write(pack: Pack, side: int, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(path.parent, len(pack) * side * side * pack.channels)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            for start in range(0, len(pack), ROWS):
+                rows = np.arange(start, min(start + ROWS, len(pack)), dtype=np.int64)
+                file.write(np.ascontiguousarray(pack.array(rows, side)).data)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _make_room(folder: Path, num_bytes: int) -> None:
+    """Remove old views; whoever has one mapped keeps it until the mapping ends."""
+    with contextlib.suppress(FileNotFoundError):  # another process makes room too
+        found = sorted(folder.glob("*.bin"), key=lambda path: path.stat().st_mtime)
+        total = sum(path.stat().st_size for path in found) + num_bytes
+        for path in found:
+            if total <= MOST_BYTES:
+                return
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)
