@@ -61,7 +61,7 @@ for index, spec in enumerate(specs[int(first):int(first) + int(count)]):
     folder = Path(out) / f"{first}-{index}"
     folder.mkdir(parents=True)
     started = time.perf_counter()
-    read_all(train(spec, pack, [], folder, Unsaved()))
+    read_all(train(spec, {spec.cell.images.pack: pack}, folder, Unsaved()))
     seconds.append(time.perf_counter() - started)
 print(json.dumps(seconds))
 """

@@ -38,8 +38,8 @@ ZOOMS = (0.94, 0.88)
 
 MAX_RATIO = 0.6
 """Of a candidate's coarse distance to the typical one; above it little was true on CIFAR-10."""
-STRICTNESS = 0.6
-POWER = 4
+STRICTNESS = 0.75
+POWER = 5
 """A pair is near whose distance is below STRICTNESS × typical distance ** POWER. Seen on sheets of
 the found pairs: of CIFAR-10, whose images differ (typically 0.83), nearly all are true up to a
 distance of 0.28; garments of Fashion-MNIST look alike (0.2 to 0.6), so that only next to equal
@@ -257,7 +257,7 @@ class _Search:
 
 
 def _thumbnails(pack: Pack, rows: "range | list[int]", side: int, zoom: float = 1) -> Floats:
-    """Grey area means of the central `zoom` of images: N × side × side, 0..255."""
+    """Grey means over areas of the central `zoom` of images: N × side × side, 0..255."""
     from PIL import Image
 
     out = np.empty((len(rows), side, side), np.float32)
@@ -267,13 +267,14 @@ def _thumbnails(pack: Pack, rows: "range | list[int]", side: int, zoom: float = 
         width, height = image.size
         left, top = width * (1 - zoom) / 2, height * (1 - zoom) / 2
         box = (left, top, width - left, height - top)
-        out[place] = np.asarray(image.resize((side, side), Image.Resampling.BOX, box))
+        # BOX takes whole pixels, so that the mirror of a thumbnail would not be that of its image.
+        out[place] = np.asarray(image.resize((side, side), Image.Resampling.HAMMING, box))
     return out
 
 
 def _unit(images: Floats) -> Floats:
     """Flatten to mean 0 and length 1, so that light and contrast do not count; flat ones are 0."""
-    flat = images.reshape(len(images), -1)
+    flat = images.reshape(len(images), images.shape[1] * images.shape[2])
     flat = flat - flat.mean(1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.where(length > 1e-3, flat / np.maximum(length, 1e-3), 0).astype(np.float32)

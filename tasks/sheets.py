@@ -32,11 +32,11 @@ class SheetRow:
     note: str
     """In small beside the name, such as a count."""
     images: tuple[Pixels, ...]
-    """H × W × C each; they may differ in shape."""
+    """As `fitted` gives them; they may differ in shape."""
 
 
 def fitted(pixels: Pixels) -> Pixels:
-    """Scale an image to fit a cell: small ones by whole factors, so that their pixels show."""
+    """Scale an image to fit a cell, in colour: small ones by whole factors, so that pixels show."""
     from PIL import Image
 
     height, width = pixels.shape[:2]
@@ -70,7 +70,7 @@ def draw_sheet(title: str, rows: Sequence[SheetRow]) -> "PILImage":
         draw.text((MARGIN, y + CELL // 2 - LINE), label, fill=INK, font=large)
         draw.text((MARGIN, y + CELL // 2 + 2), row.note, fill=MUTED, font=small)
         for column, pixels in enumerate(row.images):
-            image = Image.fromarray(fitted(pixels))
+            image = Image.fromarray(pixels)
             x = left + column * (CELL + GAP)
             # Dark and white images alike need an edge against the paper.
             draw.rectangle((x - 1, y - 1, x + CELL, y + CELL), outline=FRAME)

@@ -1,7 +1,8 @@
 """The figure of the classes: how many training images each has, and how well it is recognised."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.drawing import (
     INK,
@@ -25,6 +26,8 @@ MOST_NAMED_CLASSES = 20
 """On an axis of a small panel; more are numbered."""
 LONG_TAIL = 20.0
 """Largest class by smallest from which counts are drawn on a logarithmic scale."""
+
+LONGEST_TITLE = 32
 
 Profile = tuple[Counts, Counts]
 """Real and synthetic training images of each class."""
@@ -72,37 +75,46 @@ def class_figure(result: StudyResult) -> str:
 
 def _title(cells: Sequence[CellResult]) -> str:
     labels = ", ".join(cell.label for cell in cells)
-    if len(labels) > 52 and len(cells) > 1:
-        labels = f"{short(cells[0].label)} and {len(cells) - 1} more"
-    return short(labels, 52)
+    if len(labels) > LONGEST_TITLE and len(cells) > 1:
+        more = f" and {len(cells) - 1} more"
+        return short(cells[0].label, LONGEST_TITLE - len(more)) + more
+    return short(labels, LONGEST_TITLE)
 
 
 def _draw_counts(axes: "Axes", profile: Profile) -> None:
-    real, synthetic = profile
     sizes = [count for counts in profile for count in counts]
-    if any(real):
-        places = range(len(real))
-        axes.bar(places, real, width=0.8, color=MUTED, alpha=0.55, linewidth=0, label="real")
-    if any(synthetic):
-        axes.step(
-            range(len(synthetic)),
-            synthetic,
-            where="mid",
-            color=INK,
-            linewidth=1.5,
-            label="synthetic",
-        )
     least = min((size for size in sizes if size), default=1)
     if max(sizes, default=0) >= LONG_TAIL * least:
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(0.5, least / 2))
+        axes.set_ylabel("images (log)")
     else:
-        axes.set_ylim(0, 1.25 * max((1, *sizes)))
+        axes.set_ylim(0, 1.1 * max((1, *sizes)))
+        axes.set_ylabel("images")
+    _draw_bars(axes, *profile)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.minorticks_off()
-    axes.set_ylabel("images")
     if any(sizes):
-        axes.legend(fontsize=9, ncols=2, loc="upper right", borderaxespad=0)
+        beside_title: Any = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
+        axes.legend(fontsize=9, ncols=2, handlelength=1.2, columnspacing=1.2, **beside_title)
+
+
+def _draw_bars(axes: "Axes", real: Counts, synthetic: Counts) -> None:
+    """Bars side by side; for many classes, bars and a line over them."""
+    if len(real or synthetic) <= MOST_NAMED_CLASSES:
+        kinds = {"real": (real, MUTED), "synthetic": (synthetic, INK)}
+        used = [(name, counts, colour) for name, (counts, colour) in kinds.items() if any(counts)]
+        width = 0.8 / max(1, len(used))
+        for place, (name, counts, colour) in enumerate(used):
+            shift = width * (place - (len(used) - 1) / 2)
+            places = [index + shift for index in range(len(counts))]
+            axes.bar(places, counts, width=width, color=colour, alpha=0.6, lw=0, label=name)
+        return
+    if any(real):
+        axes.bar(range(len(real)), real, width=1, color=MUTED, alpha=0.6, lw=0, label="real")
+    if any(synthetic):
+        shown = [count or math.nan for count in synthetic]
+        axes.step(range(len(shown)), shown, where="mid", color=INK, lw=1.5, label="synthetic")
 
 
 def _draw_recall(axes: "Axes", recalls: Mapping[int, Sequence[float | None]]) -> None:

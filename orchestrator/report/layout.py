@@ -200,8 +200,8 @@ def shift_grid(result: StudyResult, metrics: Sequence[str] = ()) -> Grid:
     names = (*(("metric",) if several else ()), *axis_names(result), "test set")
     scored = "%" if several or not chosen else percent_heading(result, chosen[0])
     numbers = (
-        *("n", f"clean {scored}", f"on this set {scored}", "drop (points)", "pairs"),
-        *("difference (points)", "95 % interval", "p", "p (Holm)", "reading"),
+        *("n", f"clean {scored}", f"shifted {scored}", "drop (points)", "pairs"),
+        *("difference (95 % interval)", "p (Holm)", "reading"),
     )
     lines = []
     for metric in chosen:
@@ -222,9 +222,7 @@ def _shift_line(result: StudyResult, found: ShiftedRow, names: tuple[str, ...]) 
     )
     compared: tuple[str, ...] = (
         wording.out_of(num_pairs, row.expected),
-        wording.points(row.diff),
-        wording.interval(row.ci_low, row.ci_high),
-        wording.p_value(row.p),
+        _with_interval(row),
         wording.p_value(row.p_holm),
         _reading(result, row),
     )
@@ -236,6 +234,13 @@ def _shift_line(result: StudyResult, found: ShiftedRow, names: tuple[str, ...]) 
         verdict=mark,
         tone=tone(result, row),
     )
+
+
+def _with_interval(row: Row) -> str:
+    text = wording.points(row.diff)
+    if row.ci_low is None:
+        return text
+    return f"{text} ({wording.interval(row.ci_low, row.ci_high)})"
 
 
 def _drop_text(drop: Drop, row: Row) -> str:

@@ -278,7 +278,9 @@ def _finished(
     if info.gradient_checkpointing:
         if not model.supports_gradient_checkpointing:
             raise InputError(f"train.gradient_checkpointing: {named} has none")
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Renamed in transformers 5; the older name warns there.
+        older = model.gradient_checkpointing_enable
+        getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
     return ImageClassifier(model, interpolate, info.dropout or 0.0)
 
 

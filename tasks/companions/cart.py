@@ -112,7 +112,8 @@ class Cart:
         Raises InputError for a file that is damaged or could not be walked down.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here, since numpy leaves a file that it cannot read open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 tree = Tree(
                     feature=arrays["feature"].astype(np.int64),
                     threshold=arrays["threshold"].astype(np.float64),

@@ -18,13 +18,15 @@ from tasks.reading import FileFacts
 class Arrays:
     """One split."""
 
+    stored: npt.NDArray[np.uint8]
+    """N × bytes of an image in the order of the file, which the hashes are of."""
     pixels: npt.NDArray[np.uint8]
     """N × H × W × C."""
     labels: npt.NDArray[np.int64]
 
 
 class ArrayStore:
-    """A `Store` of arrays; an image's source is its index, its sha256 that of its pixels."""
+    """A `Store` of arrays; an image's source is its index, its sha256 that of its stored bytes."""
 
     def __init__(
         self,
@@ -61,8 +63,9 @@ class ArrayStore:
                 f"{self._name}: {split} label {wrong[0]} is {arrays.labels[wrong[0]]}; "
                 f"0 to {len(self._classes) - 1} would do"
             )
-        for index, (image, label) in enumerate(zip(arrays.pixels, arrays.labels, strict=True)):
+        for index, label in enumerate(arrays.labels.tolist()):
             source = f"{index:05d}"
             if kept is None or source in kept:
-                sha = hashlib.sha256(image.tobytes()).hexdigest()
-                yield Example(pixels=image, label=int(label), source=source, sha256=sha)
+                sha = hashlib.sha256(arrays.stored[index].tobytes()).hexdigest()
+                pixels = arrays.pixels[index]
+                yield Example(pixels=pixels, label=label, source=source, sha256=sha)

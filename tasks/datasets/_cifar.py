@@ -50,7 +50,8 @@ def cifar_reader(
     batch_label: str,
     parquet_label: str,
     skip_bad: bool,
-    what: str,
+    version: int,
+    settings: tuple[object, ...],
 ) -> SplitReader:
     """Read whatever form lies in `root`: batches first, then the archive, then Parquet.
 
@@ -58,7 +59,7 @@ def cifar_reader(
         classes: names in label order; Parquet files may state others.
         batch_label: key of the labels in a batch.
         parquet_label: column of the labels in Parquet.
-        what: names version and settings, for what is remembered of files.
+        settings: see `SplitReader`.
     """
 
     def opened() -> Store:
@@ -79,7 +80,14 @@ def cifar_reader(
             url = f"{mirror}/{published.archive}"
             download(published.name, url, root / published.archive, published.md5)
 
-    return SplitReader(what=what, opened=opened, image_bytes=3 * SIDE * SIDE, fetched=fetched)
+    return SplitReader(
+        name=published.name,
+        version=version,
+        settings=settings,
+        opened=opened,
+        image_bytes=3 * SIDE * SIDE,
+        fetched=fetched,
+    )
 
 
 def _is_there(published: Published, root: Path) -> bool:
@@ -123,7 +131,7 @@ def _files(published: Published, batches: Path) -> Sequence[Path]:
 
 
 def _arrays(published: Published, batches: Path, names: Sequence[str], label_key: str) -> Arrays:
-    pixels, labels = [], []
+    parts, labels = [], []
     for name, data in _read(published, batches, names):
         where = f"{published.name}: {str(batches / name)!r}"
         batch = load_batch(data, where)
@@ -135,10 +143,12 @@ def _arrays(published: Published, batches: Path, names: Sequence[str], label_key
         images = stored.array(3 * SIDE * SIDE, where)
         if len(images) != len(found):
             raise InputError(f"{where}: {len(images)} images but {len(found)} labels")
-        # A row is 1,024 red values, then green, then blue.
-        pixels.append(images.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
+        parts.append(images)
         labels += found
-    return Arrays(pixels=np.concatenate(pixels), labels=np.array(labels, np.int64))
+    stored = np.concatenate(parts)
+    # A row is 1,024 red values, then green, then blue.
+    pixels = stored.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    return Arrays(stored=stored, pixels=pixels, labels=np.array(labels, np.int64))
 
 
 def _is_small(label: object) -> bool:

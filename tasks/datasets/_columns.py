@@ -50,6 +50,7 @@ def find_columns(
     for name in (image, label, split):
         if name is not None and name not in schema.names:
             raise InputError(f"{where}: has no column {name!r}; {nearest(name, schema.names)}")
+    features = {name: features[name] for name in features if name in schema.names}
     image = image or _only(_of_type(features, "Image")) or _image(schema)
     label = label or _only(_of_type(features, "ClassLabel")) or _named(schema, LABEL_NAMES)
     for what, found in (("image", image), ("label", label)):

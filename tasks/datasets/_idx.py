@@ -57,8 +57,9 @@ def _file(name: str, root: Path, file: str, published: str) -> Path:
 
 
 def _arrays(name: str, images: Path, labels: Path) -> Arrays:
-    pixels = _idx(name, images, 3)[..., None]
-    return Arrays(pixels=pixels, labels=_idx(name, labels, 1).astype(np.int64))
+    stored = _idx(name, images, 3)
+    numbers = _idx(name, labels, 1).astype(np.int64)
+    return Arrays(stored=stored, pixels=stored[..., None], labels=numbers)
 
 
 def _bytes(name: str, path: Path) -> bytes:

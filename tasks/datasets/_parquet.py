@@ -57,11 +57,12 @@ def parquet_store(
             f"{name}: there is no Parquet file at {str(root)!r}; expected one, or a folder of "
             f"train-*.parquet and test-*.parquet"
         )
-    schema = _schema(name, files[0])
     by_split = {} if split else _by_split(name, root, files)
+    first = (by_split.get("train") or files)[0]
+    schema = _schema(name, first)
     if not by_split and split is None and "split" in schema.names:
         split = "split"
-    features, where = stated_features(schema), f"{name}: {str(files[0])!r}"
+    features, where = stated_features(schema), f"{name}: {str(first)!r}"
     columns = find_columns(where, schema, features, image=image, label=label, split=split)
     if columns.names is None:
         columns = replace(columns, names=known)

@@ -67,8 +67,10 @@ def nothing_to_fetch() -> None:
 class SplitReader:
     """A `tasks.reading.Reader` of any store."""
 
-    what: str
-    """Names the reader, its version and its settings, for what is remembered of files."""
+    name: str
+    version: int
+    settings: tuple[object, ...] = ()
+    """What decides the contents beside the files; it is part of what is remembered of them."""
     opened: Callable[[], Store]
     """Raises DataMissing where there is nothing to open."""
     test_fraction: float = 0.2
@@ -81,7 +83,7 @@ class SplitReader:
     def identify(self, facts: FileFacts) -> DatasetInfo:
         store = self.opened()
         if files := store.files():
-            what = f"info {self.what}"
+            what = f"{self.name} {self.version} {self.settings}"
             text = remembered(facts, files, what, lambda: self._text(store.contents(unremembered)))
             if text:
                 found: DatasetInfo = _as_json().validate_json(text)
@@ -105,7 +107,7 @@ class SplitReader:
         return "" if contents.outside else _as_json().dump_json(self._info(contents)).decode()
 
     def _info(self, contents: Contents) -> DatasetInfo:
-        _check_classes(self.what.split()[0], contents)
+        _check_classes(self.name, contents)
         undivided = "test" not in contents.rows
         parts = dict(contents.rows)
         skipped = dict(contents.skipped)

@@ -63,5 +63,6 @@ def build(config: Config) -> SplitReader:
         batch_label="labels",
         parquet_label="label",
         skip_bad=config.skip_bad,
-        what=f"cifar10 {VERSION} {config.skip_bad}",
+        version=VERSION,
+        settings=(config.skip_bad,),
     )

@@ -86,5 +86,6 @@ def build(config: Config) -> SplitReader:
         batch_label=f"{config.labels}_labels",
         parquet_label=f"{config.labels}_label",
         skip_bad=config.skip_bad,
-        what=f"cifar100 {VERSION} {config.labels} {config.skip_bad}",
+        version=VERSION,
+        settings=(config.labels, config.skip_bad),
     )

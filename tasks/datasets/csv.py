@@ -40,7 +40,8 @@ class Config:
 def build(config: Config) -> SplitReader:
     """Return the reader."""
     return SplitReader(
-        what=f"csv {VERSION}",
+        name="csv",
+        version=VERSION,
         opened=lambda: FileStore(_listing(config), skip_bad=config.skip_bad),
         test_fraction=config.test_fraction,
     )

@@ -58,7 +58,8 @@ def build(config: Config) -> SplitReader:
             download_folder("cub200", config.url, around / FOLDER, MD5)
 
     return SplitReader(
-        what=f"cub200 {VERSION}",
+        name="cub200",
+        version=VERSION,
         opened=lambda: FileStore(
             _listing(_root(around), config.crop), skip_bad=config.skip_bad, colour=True
         ),

@@ -50,7 +50,8 @@ def build(config: Config) -> SplitReader:
     """Return the reader."""
     root = Path(config.root) if config.root else cache_dir() / "fashion_mnist"
     return SplitReader(
-        what=f"fashion_mnist {VERSION}",
+        name="fashion_mnist",
+        version=VERSION,
         opened=lambda: idx_store("fashion_mnist", root, CLASSES, PUBLISHED),
         image_bytes=28 * 28,
         fetched=lambda: fetch_idx("fashion_mnist", root, config.mirror, MD5),

@@ -57,7 +57,9 @@ def build(config: Config) -> SplitReader:
     """Return the reader."""
     settings = (config.image, config.label, config.test_fraction, config.skip_bad)
     return SplitReader(
-        what=f"huggingface {VERSION} {settings}",
+        name="huggingface",
+        version=VERSION,
+        settings=settings,
         opened=lambda: _store(config),
         test_fraction=config.test_fraction,
         fetched=lambda: _fetch(config),

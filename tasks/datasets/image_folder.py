@@ -40,7 +40,8 @@ class Config:
 def build(config: Config) -> SplitReader:
     """Return the reader."""
     return SplitReader(
-        what=f"image_folder {VERSION}",
+        name="image_folder",
+        version=VERSION,
         opened=lambda: FileStore(_listing(config), skip_bad=config.skip_bad),
         test_fraction=config.test_fraction,
         offers_all=True,
@@ -71,8 +72,10 @@ def _folders(config: Config) -> dict[str, Path]:
             f"it, with images"
         )
     found = {"train": root}
-    inside = sorted(child for child in root.iterdir() if child.name in SPLIT_NAMES)
-    if len(inside) > 1 and (root / "train").is_dir():
+    inside = sorted(
+        child for child in root.iterdir() if child.name in SPLIT_NAMES and child.is_dir()
+    )
+    if len(inside) > 1 and root / "train" in inside:
         for child in inside:
             split = SPLIT_NAMES[child.name]
             if split != "train" and split in found:

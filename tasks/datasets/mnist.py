@@ -57,7 +57,9 @@ def build(config: Config) -> SplitReader:
             fetch_idx("mnist", root, config.mirror, MD5)
 
     return SplitReader(
-        what=f"mnist {VERSION} {config.skip_bad}",
+        name="mnist",
+        version=VERSION,
+        settings=(config.skip_bad,),
         opened=opened,
         image_bytes=28 * 28,
         fetched=fetched,

@@ -39,6 +39,7 @@ class Config:
 def build(config: Config) -> SplitReader:
     """Return the reader."""
     settings = (
+        config.root,
         config.image,
         config.label,
         config.split,
@@ -46,7 +47,9 @@ def build(config: Config) -> SplitReader:
         config.skip_bad,
     )
     return SplitReader(
-        what=f"parquet {VERSION} {settings}",
+        name="parquet",
+        version=VERSION,
+        settings=settings,
         opened=lambda: parquet_store(
             "parquet",
             Path(config.root),

@@ -55,7 +55,8 @@ def build(config: Config) -> SplitReader:
             download_folder("tiny_imagenet", config.url, around / FOLDER, MD5)
 
     return SplitReader(
-        what=f"tiny_imagenet {VERSION}",
+        name="tiny_imagenet",
+        version=VERSION,
         opened=lambda: FileStore(_listing(_root(around)), skip_bad=config.skip_bad, colour=True),
         image_bytes=3 * 64 * 64,
         fetched=fetched,

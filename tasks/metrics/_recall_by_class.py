@@ -11,8 +11,9 @@ def recalls(predictions: Predictions) -> NDArray[np.float64]:
     """One value a class; NaN for a class without a test image."""
     matrix = count(predictions)
     wholes = matrix.sum(axis=1)
-    unknown = np.full(len(matrix), np.nan)
-    return np.divide(np.diagonal(matrix), wholes, where=wholes > 0, out=unknown)
+    found = np.full(len(matrix), np.nan)
+    np.divide(np.diagonal(matrix), wholes, where=wholes > 0, out=found)
+    return found
 
 
 def by_shots(at_least: int, at_most: float) -> Metric:

@@ -229,6 +229,9 @@ SMALL: dict[str, Callable[[Path], Any]] = {
 NUMBERED = ("cifar10", "cifar100", "fashion_mnist", "huggingface", "mnist", "parquet")
 """Their splits number their images from 0 each."""
 
+UNDIVIDED = ("csv", "digits", "image_folder")
+"""Made here without a test split, or never published with one."""
+
 
 # What holds for every file
 
@@ -312,6 +315,7 @@ def test_what_is_remembered_is_what_is_found(source: Plugin) -> None:
 
 def test_an_undivided_dataset_offers_the_whole(source: Plugin) -> None:
     info = identified(plugins.build("datasets", source))
+    assert info.undivided == (source.name in UNDIVIDED)
     if info.undivided:
         train, test, whole = (info.splits[name].counts for name in ("train", "test", "all"))
         assert [a + b for a, b in zip(train, test, strict=True)] == list(whole)
@@ -334,6 +338,7 @@ def test_the_stated_facts_of_digits_are_computed_again() -> None:
         lines = [(digits.CLASSES[e.label], e.source, e.sha256) for e in found]
         assert split_digest(lines) == stated.digest
         assert tuple(Counter(e.label for e in found)[label] for label in range(10)) == stated.counts
+    assert sum(digits.SPLITS["all"].counts) == 1797
     assert sum(digits.SPLITS["train"].counts) == 1000
     assert sum(digits.SPLITS["test"].counts) == digits.NUM_TEST == 797
 

@@ -274,3 +274,10 @@ def test_labels_must_be_a_plain_mapping(text: str, message: str, tmp_path: Path)
     (root / "labels.json").write_text(text)
     with pytest.raises(InputError, match=message):
         identified(folder(root))
+
+
+def test_a_file_called_like_a_split_is_no_split(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "train")
+    (tmp_path / "test").write_text("no folder")
+    assert identified(folder(tmp_path)).classes == ("b", "train")

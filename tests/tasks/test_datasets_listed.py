@@ -82,7 +82,7 @@ def test_a_copy_with_some_of_the_images_is_those(birds: Path) -> None:
     assert info.classes == ("002.Bird_2",)
     assert {example.label for example in cub(birds).read("train")} == {0}
     shutil.rmtree(birds / "images")
-    with pytest.raises(DataMissing, match="holds none of the listed images; expected images.txt"):
+    with pytest.raises(DataMissing, match="holds none of the listed images; expected images"):
         identified(cub(birds))
 
 

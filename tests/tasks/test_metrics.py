@@ -1,5 +1,7 @@
-"""Every metric against scikit-learn, on random and on degenerate predictions."""
+"""Every metric against scikit-learn or by hand, on random and on degenerate predictions."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ MACRO = {
     "recall": oracle.recall_score,
     "f1": oracle.f1_score,
 }
+SHOTS = ("many_shot", "medium_shot", "few_shot")
+"""What only predictions with counts of training images have a number for."""
 
 
 def metric(name: str) -> Metric:
@@ -67,7 +71,7 @@ def test_every_metric_returns_plain_fractions(name: str, case: str) -> None:
     score = metric(name)(CASES[case])
     num_classes = len(CASES[case].classes)
     assert isinstance(score, Score)
-    assert (score.value is None) == (score.matrix is not None)
+    assert (score.value is None) == (score.matrix is not None or name in SHOTS)
     assert score.value is None or (type(score.value) is float and 0 <= score.value <= 1)
     assert score.per_class is None or (
         len(score.per_class) == num_classes and {type(v) for v in score.per_class} == {float}
@@ -114,6 +118,85 @@ def test_macro_scores_are_those_of_scikit_learn(name: str, case: str) -> None:
     each = MACRO[name](given.labels, predicted, average=None, **arguments)
     assert score.value == pytest.approx(macro)
     assert score.per_class == pytest.approx(tuple(each))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_balanced_accuracy_is_that_of_scikit_learn(case: str) -> None:
+    given = CASES[case]
+    with warnings.catch_warnings():
+        # Of predicted classes that have no test image it says that they are left out.
+        warnings.simplefilter("ignore")
+        expected = oracle.balanced_accuracy_score(given.labels, given.probabilities.argmax(axis=1))
+    assert metric("balanced_accuracy")(given).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_worst_class_is_the_lowest_recall_that_scikit_learn_finds(case: str) -> None:
+    given = CASES[case]
+    there = np.unique(given.labels)
+    each = oracle.recall_score(
+        given.labels, given.probabilities.argmax(axis=1), average=None, labels=there
+    )
+    assert metric("worst_class")(given).value == pytest.approx(min(each))
+
+
+def long_tailed() -> Predictions:
+    """Recalls 1, 1/2, 0, 1 and none, of classes with 101, 100, 20, 19 and 500 training images."""
+    labels = np.array([0, 0, 1, 1, 2, 3])
+    predicted = np.array([0, 0, 1, 0, 0, 3])
+    given = predictions(np.eye(5, dtype=np.float32)[predicted], labels)
+    return replace(given, training=(101, 100, 20, 19, 500))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("many_shot", 1.0), ("medium_shot", 0.25), ("few_shot", 1.0)]
+)
+def test_shots_average_over_the_classes_with_so_many_training_images(
+    name: str, expected: float
+) -> None:
+    assert metric(name)(long_tailed()).value == expected
+
+
+@pytest.mark.parametrize("name", SHOTS)
+def test_without_such_a_class_there_is_no_number(name: str) -> None:
+    given = long_tailed()
+    others = {"many_shot": 100, "medium_shot": 19, "few_shot": 20}
+    assert metric(name)(replace(given, training=(others[name],) * 5)).value is None
+    assert metric(name)(replace(given, training=None)).value is None
+
+
+def test_ece_by_hand() -> None:
+    """Bin (.4, .467]: one hit, confidence .46. Bin (.933, 1]: one hit of two, at .95 and 1."""
+    given = np.array([[0.46, 0.3, 0.24], [0.95, 0.05, 0], [0, 0, 1]], np.float32)
+    found = metric("ece")(predictions(given, np.array([0, 1, 2]))).value
+    assert found == pytest.approx((abs(1 - 0.46) + abs(1 - 0.95 - 1)) / 3, abs=1e-6)
+
+
+def test_ece_of_two_bins_closes_them_on_the_right() -> None:
+    built: Metric = plugins.build(
+        "metrics", plugins.plugin("metrics", "ece", plugins.module("metrics", "ece").Config(bins=2))
+    )
+    given = np.array([[0.5, 0.5], [0.75, 0.25]], np.float32)
+    apart = built(predictions(given, np.array([0, 1]))).value
+    # .5 is of the lower bin: together they would say |1 - .5 - .75| / 2.
+    assert apart == pytest.approx((0.5 + 0.75) / 2)
+
+
+@pytest.mark.parametrize("bins", [1, 15])
+def test_ece_is_zero_where_confidence_is_accuracy(bins: int) -> None:
+    config = plugins.module("metrics", "ece").Config(bins=bins)
+    built: Metric = plugins.build("metrics", plugins.plugin("metrics", "ece", config))
+    given = predictions(np.tile(np.array([0.75, 0.25], np.float32), (4, 1)), np.array([0, 0, 0, 1]))
+    assert built(given).value == 0
+
+
+def test_only_ece_is_better_where_it_is_lower() -> None:
+    lower = [
+        name
+        for name in plugins.names("metrics")
+        if not getattr(plugins.module("metrics", name), "HIGHER_IS_BETTER", True)
+    ]
+    assert lower == ["ece"]
 
 
 def test_ties_go_to_the_lower_class_index() -> None:
