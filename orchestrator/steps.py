@@ -77,6 +77,8 @@ class Setting:
     commit: str
     """Of Augury's source, with `-dirty` where it was changed; empty outside a checkout."""
     keep_weights: str = "all"
+    threads: int = THREADS
+    """Of each step; only whoever runs one step alone may give it more."""
 
 
 def name_store(ledger: Ledger) -> str:
@@ -99,7 +101,7 @@ def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
     if ledger.record(step.kind, step.key) is not None:
         return
     if step.kind not in WITHOUT_TORCH:
-        _calm()
+        _calm(setting.threads)
     attempt = ledger.begin(step.kind, step.key)
     started = time.time()
     try:
@@ -226,11 +228,11 @@ def _is_full(folder: Path) -> bool:
     return shutil.disk_usage(there)[2] < FULL_BELOW_BYTES
 
 
-def _calm() -> None:
+def _calm(threads: int) -> None:
     """Give this process the threads of a step."""
     import torch
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
 
 
 def _record(
@@ -244,7 +246,7 @@ def _record(
         "started": started,
         "seconds": time.time() - started,
         "device": device_name(device),
-        "threads": THREADS,
+        "threads": setting.threads,
         "commit": setting.commit,
         "versions": versions(),
     }

@@ -40,10 +40,11 @@ MAX_RATIO = 0.6
 """Of a candidate's coarse distance to the typical one; above it little was true on CIFAR-10."""
 STRICTNESS = 0.75
 POWER = 5
-"""A pair is near whose distance is below STRICTNESS × typical distance ** POWER. Seen on sheets of
-the found pairs: of CIFAR-10, whose images differ (typically 0.83), nearly all are true up to a
-distance of 0.28; garments of Fashion-MNIST look alike (0.2 to 0.6), so that only next to equal
-pixels tell a copy from another shirt."""
+"""A pair is near whose distance is below STRICTNESS × typical distance ** POWER. Tuned on sheets of
+the found pairs: CIFAR-10's images differ (typically by 0.83), and nearly all pairs up to 0.3 are
+true; garments of Fashion-MNIST are alike (0.2 to 0.6), and only much closer pairs are copies."""
+EQUAL = 0.003
+"""Below it pictures are equal but for rounding, however alike the images of the data are."""
 STRICTNESS_TINY = 0.1
 TINY_SIDE = 16
 """Below it images hold too little detail to tell a copy from the same digit by the same hand."""
@@ -206,8 +207,10 @@ class _Search:
         hopeful = distance < STRICTNESS
         queries, distance = queries[hopeful], distance[hopeful]
         usual = np.median([1 - self._details(queries, t[queries], side) for t in typical], 0)
-        strictness = STRICTNESS if side >= TINY_SIDE else STRICTNESS_TINY
-        near = distance < strictness * usual**POWER
+        if side >= TINY_SIDE:
+            near = distance < np.maximum(STRICTNESS * usual**POWER, EQUAL)
+        else:
+            near = distance < STRICTNESS_TINY * usual**POWER
         found: dict[int, tuple[int, float]] = {}
         for query, value in zip(queries[near].tolist(), distance[near].tolist(), strict=True):
             test = query % len(self._new)

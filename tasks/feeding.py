@@ -1,5 +1,6 @@
 """Feeds a training: the images of each step, augmented, with their targets, where it runs."""
 
+import multiprocessing
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from tasks.images import Images, Source
 from tasks.specs import Plugin
 
 if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
     import torch
     from torch import Tensor
 
@@ -148,9 +151,16 @@ class Feed:
             # Two batches ahead in each process, pinned: one is copied while one is computed on.
             prefetch_factor=2,
             pin_memory=kind == "cuda",
-            # A fork of a process with threads, as Ray's workers are, may never wake up.
-            multiprocessing_context="forkserver",
+            multiprocessing_context=_processes(),
         )
+
+
+def _processes() -> "ForkServerContext":
+    """How worker processes start: a fork of one with threads, as Ray's are, may never wake up."""
+    context = multiprocessing.get_context("forkserver")
+    # Loaded once, by the server that they are forked from, and not by each of them.
+    context.set_forkserver_preload(["__main__", "tasks.feeding", "torchvision.transforms.v2"])
+    return context
 
 
 class _Steps:

@@ -83,15 +83,15 @@ def _title(cells: Sequence[CellResult]) -> str:
 
 def _draw_counts(axes: "Axes", profile: Profile) -> None:
     sizes = [count for counts in profile for count in counts]
-    least = min((size for size in sizes if size), default=1)
-    if max(sizes, default=0) >= LONG_TAIL * least:
+    least, most = min((size for size in sizes if size), default=1), max(sizes, default=1)
+    _draw_bars(axes, *profile)
+    if most >= LONG_TAIL * least:
         axes.set_yscale("log")
-        axes.set_ylim(bottom=max(0.5, least / 2))
+        axes.set_ylim(max(0.5, least / 2), 1.5 * most)
         axes.set_ylabel("images (log)")
     else:
-        axes.set_ylim(0, 1.1 * max((1, *sizes)))
+        axes.set_ylim(0, 1.1 * max(1, most))
         axes.set_ylabel("images")
-    _draw_bars(axes, *profile)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.minorticks_off()
     if any(sizes):

@@ -74,7 +74,7 @@ def draw(name: str, size: tuple[float, float], paint: Callable[["Figure"], None]
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=size, layout="constrained")
         figure.patch.set_visible(False)
-        figure.get_layout_engine().set(hspace=0.08)  # type: ignore[union-attr, call-arg]
+        figure.get_layout_engine().set(hspace=0.08, wspace=0.06)  # type: ignore[union-attr, call-arg]
         paint(figure)
         figure.savefig(text, format="svg", metadata=nothing)
     return inlinedraw(text.getvalue(), name)

@@ -15,7 +15,7 @@ from orchestrator.report.drawing import (
 )
 from orchestrator.report.layout import verdict
 from orchestrator.report.results import StudyResult
-from orchestrator.report.rows import Row, ShiftedRow, folds_of, rows, scores, shifted_rows
+from orchestrator.report.rows import Row, ShiftedRow, rows, scores, shifted_rows
 from orchestrator.report.statistics import independent, mean, t_interval
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def _draw_scores(axes: "Axes", result: StudyResult, of_metric: Sequence[Row]) ->
         colour = SERIES[colour_and_dash(row.cell)[0]]
         if not values:
             continue
-        folds = folds_of(result)
-        if bounds := t_interval(independent(found, folds), folds=folds):
+        if bounds := t_interval(independent(found, result.folds), folds=result.folds):
             axes.plot(
                 [100 * bound for bound in bounds],
                 (place, place),

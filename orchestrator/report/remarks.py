@@ -10,7 +10,6 @@ from orchestrator.report.results import StudyResult
 from orchestrator.report.rows import (
     COMPANION,
     Row,
-    folds_of,
     rows,
     shifted_metrics,
     shifted_rows,
@@ -69,22 +68,21 @@ def _spread(result: StudyResult) -> Remark:
 
 def _overlap(result: StudyResult) -> tuple[Remark, ...]:
     """Nothing, unless folds share their training images."""
-    folds = folds_of(result)
+    folds = result.folds
     if folds is None:
         return ()
-    shared = 100 * (folds.number - 2) / (folds.number - 1)
-    repeated = "; repeated: Bouckaert & Frank, 2004" if len(result.seeds) > 1 else ""
+    shared = 100 * (folds - 2) / (folds - 1)
     text = (
         f"The training images of two folds have {shared:.0f} % in common, so their trials are not "
         "independent and a plain t interval would be too short. The variance of a mean is "
-        f"therefore taken as 1/n + 1/{folds.number - 1} times that of its n scores, where "
-        f"1/{folds.number - 1} is test images by training images (corrected resampled t: Nadeau & "
-        f"Bengio, 2003{repeated})."
+        f"therefore taken as 1/n + 1/{folds - 1} times that of its n scores, where "
+        f"1/{folds - 1} is test images by training images (corrected resampled t: Nadeau & "
+        f"Bengio, 2003)."
     )
-    if len(result.seeds) > 1 and not folds.redrawn:
+    if len(result.seeds) > 1:
         text += (
             " All seeds share their folds, and a seed more on the same images is no new draw of "
-            f"them: scores are averaged over seeds first, and this n is {folds.number}."
+            f"them: scores are averaged over seeds first, and this n is {folds}."
         )
     return (Remark(title="Folds", text=text),)
 

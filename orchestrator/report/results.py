@@ -123,9 +123,8 @@ class StudyResult:
     differences: tuple[str, ...] = ()
     """For arms: which settings differ beside the one in question, a line each."""
     folds: int | None = None
-    """Of cross-validation: each trial is tested on one held-out slice of the train split."""
-    redrawn_folds: bool = False
-    """Each seed cuts folds of its own; else all seeds are tested on the same ones."""
+    """Of cross-validation: each trial is tested on one held-out slice of the train split, the same
+    for all seeds."""
     evaluation_sets: Mapping[str, int] = field(default_factory=dict)
     """Name -> images, of the other test sets (`evaluate_on`), in the order of the study."""
     lower_is_better: frozenset[str] = frozenset()

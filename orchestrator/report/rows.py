@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.report.results import CellResult, StudyResult, TrialResult
-from orchestrator.report.statistics import Folds, Paired, Place, holm, mean, paired, sample_std
+from orchestrator.report.statistics import Paired, Place, holm, mean, paired, sample_std
 
 BESIDE = ("top1_last", "val_top1")
 """Shown beside the metrics that a study asks for."""
@@ -107,13 +107,6 @@ def num_expected(result: StudyResult, cell: CellResult) -> int:
     return len(result.seeds) * (result.folds or 1) or len(cell.trials)
 
 
-def folds_of(result: StudyResult) -> Folds | None:
-    """The folds of the study, as statistics need them."""
-    if result.folds is None:
-        return None
-    return Folds(number=result.folds, redrawn=result.redrawn_folds)
-
-
 def shown_metrics(result: StudyResult) -> tuple[str, ...]:
     """The metrics with a single number: those asked for, then `top1_last` and `val_top1`.
 
@@ -166,7 +159,7 @@ def _row(result: StudyResult, index: int, metric: str, where: str) -> Row:
         std=sample_std(list(ours.values())) if ours else None,
         n=len(ours),
         expected=num_expected(result, cell),
-        comparison=paired(ours, theirs, folds_of(result)),
+        comparison=paired(ours, theirs, result.folds),
     )
 
 

@@ -16,15 +16,6 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folds:
-    """Of cross-validation, whose training sets overlap: its scores are not independent."""
-
-    number: int
-    redrawn: bool
-    """Each seed cuts folds of its own; else all seeds are tested on the same ones."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Paired:
     """A cell against its baseline, over the trials that both finished."""
 
@@ -55,12 +46,13 @@ def sample_std(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
-def independent(values: Mapping[Place, float], folds: Folds | None) -> list[float]:
-    """The numbers that may be counted as runs: one a trial, or one a fold that seeds share.
+def independent(values: Mapping[Place, float], folds: int | None) -> list[float]:
+    """The numbers that may be counted as runs: one a trial, or one a fold.
 
-    A seed more on the same images is no new draw of them, so it is averaged away first.
+    Seeds share their folds. A seed more on the same images is no new draw of them, so it is
+    averaged away first.
     """
-    if folds is None or folds.redrawn:
+    if folds is None:
         return [values[place] for place in sorted(values)]
     by_fold: dict[int, list[float]] = {}
     for (_, fold), value in sorted(values.items()):
@@ -68,22 +60,22 @@ def independent(values: Mapping[Place, float], folds: Folds | None) -> list[floa
     return [mean(each) for each in by_fold.values()]
 
 
-def standard_error(values: Sequence[float], folds: Folds | None = None) -> float | None:
+def standard_error(values: Sequence[float], folds: int | None = None) -> float | None:
     """The standard error of the mean; None for a single number.
 
     Among folds the variance is taken 1/n + n_test/n_train times, not 1/n times, as their training
-    sets overlap (Nadeau & Bengio, 2003; repeated folds: Bouckaert & Frank, 2004).
+    sets overlap (Nadeau & Bengio, 2003).
     """
     std = sample_std(values)
     if std is None:
         return None
     if folds is None:
         return std / math.sqrt(len(values))
-    return std * math.sqrt(1 / len(values) + 1 / (folds.number - 1))
+    return std * math.sqrt(1 / len(values) + 1 / (folds - 1))
 
 
 def t_interval(
-    values: Sequence[float], level: float = LEVEL, *, folds: Folds | None = None
+    values: Sequence[float], level: float = LEVEL, *, folds: int | None = None
 ) -> tuple[float, float] | None:
     """The t interval of the mean; None for a single number."""
     from scipy.special import stdtrit
@@ -95,7 +87,7 @@ def t_interval(
     return mean(values) - half, mean(values) + half
 
 
-def corrected_t_p(values: Sequence[float], folds: Folds) -> float:
+def corrected_t_p(values: Sequence[float], folds: int) -> float:
     """The two-sided p of the corrected t test that the mean over folds is zero.
 
     Equal numbers leave it no scale: then the sign-flip p stands in, which needs none.
@@ -135,7 +127,7 @@ def smallest_p(num_pairs: int) -> float:
 
 
 def paired(
-    ours: Mapping[Place, float], theirs: Mapping[Place, float], folds: Folds | None = None
+    ours: Mapping[Place, float], theirs: Mapping[Place, float], folds: int | None = None
 ) -> Paired | None:
     """Compare scores by seed and fold; only places in both count. None where there is none."""
     places = sorted(set(ours) & set(theirs))

@@ -100,11 +100,13 @@ def _create(
         raise InputError(f"{where}: albumentations has no {name!r}: {nearest(name, known)}")
     try:
         with warnings.catch_warnings():
-            # It warns of arguments it does not know, and of images it leaves alone.
+            # It only warns of arguments it does not know; its advice is another matter.
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.filterwarnings("error", r"Argument\(s\) .* not valid", UserWarning)
+            transform, certain = found(**arguments), found(**{**arguments, "p": 1.0})
+            # And it warns of images that it leaves as they are.
             warnings.simplefilter("error", UserWarning)
-            transform = found(**arguments)
-            certain = library.Compose([found(**{**arguments, "p": 1.0})], seed=0)
-            seen = certain(image=blank)["image"]
+            seen = library.Compose([certain], seed=0)(image=blank)["image"]
     # Whatever it raises, the arguments are the user's.
     except Exception as error:
         raise InputError(f"{where}: {name} cannot be used: {error}") from error

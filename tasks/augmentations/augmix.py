@@ -26,11 +26,11 @@ class Config:
     """Chance that an image is changed."""
     severity: Annotated[int, Field(ge=1, le=10)] = 3
     """Magnitudes are drawn from the lowest so many of ten."""
-    width: Annotated[int, Field(ge=1)] = 3
+    width: Annotated[int, Field(ge=1, le=20)] = 3
     """Chains."""
-    depth: Annotated[int, Field(ge=-1)] = -1
+    depth: Annotated[int, Field(ge=-1, le=20)] = -1
     """Operations in a chain; -1 draws 1 to 3."""
-    alpha: Annotated[float, Field(gt=0)] = 1.0
+    alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Of the Dirichlet and Beta laws that weigh the chains and the image."""
     all_ops: bool = True
     """Brightness, colour, contrast and sharpness too, which the paper leaves out because they

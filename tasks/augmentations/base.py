@@ -37,7 +37,7 @@ class Config:
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Chance that an image is changed at all."""
     crop: Literal["pad", "resized", "none"] = "pad"
-    padding: Annotated[int, Field(ge=1)] = 4
+    padding: Annotated[int, Field(ge=1, le=512)] = 4
     """Pixels on each side, with `crop: pad`."""
     border: Literal["zero", "reflect"] = "zero"
     """What the padding shows: black, or the image mirrored at its outermost pixels."""

@@ -24,7 +24,7 @@ PLACE: Place = "device"
 CONTRAST, SATURATION, HUE = 1, 2, 3
 """Operations by number; 0 is brightness."""
 
-Width = Annotated[float, Field(ge=0)]
+Width = Annotated[float, Field(ge=0, le=10)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -77,6 +77,7 @@ class ColorJitter:
             factor = factors.gather(1, operation[:, None])[:, 0]
             images = _blended(images, operation, factor)
             if turns:
+                # The one step that costs enough to be worth waiting for how many images take it.
                 rows = (operation == HUE).nonzero()[:, 0]
                 images[rows] = _turned(images[rows], turn[rows])
         changed = chosen(num_images, config.probability, generator)

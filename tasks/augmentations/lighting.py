@@ -36,7 +36,7 @@ class Config:
 
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Chance that an image is changed."""
-    alphastd: Annotated[float, Field(ge=0)] = 0.1
+    alphastd: Annotated[float, Field(ge=0, le=10)] = 0.1
     """Standard deviation of each component's weight, in eigenvalues."""
 
 

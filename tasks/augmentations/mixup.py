@@ -27,7 +27,7 @@ class Config:
 
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Chance that a batch is mixed; that an image is, where `per_image`."""
-    alpha: Annotated[float, Field(gt=0)] = 1.0
+    alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
     """lambda ~ Beta(alpha, alpha): the share of itself that an image keeps."""
     per_image: bool = False
     """A lambda for each image instead of one for the batch."""

@@ -24,10 +24,10 @@ class Config:
 
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Chance that an image is changed."""
-    num_ops: Annotated[int, Field(ge=1)] = 2
+    num_ops: Annotated[int, Field(ge=1, le=20)] = 2
     magnitude: Annotated[int, Field(ge=0)] = 9
     """Of `num_magnitude_bins`, counted from 0."""
-    num_magnitude_bins: Annotated[int, Field(ge=2)] = 31
+    num_magnitude_bins: Annotated[int, Field(ge=2, le=1000)] = 31
     interpolation: Literal["nearest", "bilinear"] = "nearest"
 
     def __post_init__(self) -> None:

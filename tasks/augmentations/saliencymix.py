@@ -37,7 +37,7 @@ class Config:
 
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Chance that a batch is mixed; that an image is, where `per_image`."""
-    beta: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(gt=0, le=100)] = 1.0
     """lambda ~ Beta(beta, beta)."""
     per_image: bool = False
     """A map, a lambda and a box for each image instead of one for the batch."""

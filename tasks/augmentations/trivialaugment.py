@@ -24,7 +24,7 @@ class Config:
 
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Chance that an image is changed."""
-    num_magnitude_bins: Annotated[int, Field(ge=2)] = 31
+    num_magnitude_bins: Annotated[int, Field(ge=2, le=1000)] = 31
     interpolation: Literal["nearest", "bilinear"] = "nearest"
 
 

@@ -5,8 +5,6 @@ Weights are read from safetensors files alone, and code that comes with a checkp
 """
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from tasks.classification import Classifier, ClassifierInfo, normalisation
 from tasks.classifiers import _transformers_checkpoint as checkpoints
-from tasks.classifiers._checkpoints import BY_CONTENT, refuse_misfits
+from tasks.classifiers._checkpoints import BY_CONTENT
 from tasks.errors import InputError
 from tasks.specs import STRICT, Locator
 
@@ -75,9 +73,14 @@ def build(config: Config, info: ClassifierInfo, load_pretrained: bool = True) ->
     Raises InputError where the checkpoint cannot be had, is of no image classifier or holds other
     tensors than its description says, and where the model has not what the study asks for.
     """
+    from tasks.classifiers._transformers_network import draw, load
+
     start = config.pretrained and load_pretrained
     if start and config.network is not None:
         raise InputError("train.model.network: has no weights; say pretrained: false")
+    if not load_pretrained and config.network is None:
+        # Else a stranger's weights file could make us fetch what it names.
+        raise InputError("says nothing of its network, as a weights file must")
     folder = _folder(config) if config.network is None else None
     described = _described(config, folder)
     processor = {} if folder is None else checkpoints.read_processor(folder)
@@ -89,9 +92,9 @@ def build(config: Config, info: ClassifierInfo, load_pretrained: bool = True) ->
     described.num_labels = info.num_classes
     interpolate = _fit_side(described, side, config.pretrained)
     if start and folder is not None:
-        model = _pretrained(described, folder, _spoken(config))
+        model = load(described, folder, _spoken(config))
     else:
-        model = _from_scratch(described)
+        model = draw(described)
     network = _finished(model, config, info, interpolate)
     channels = int(getattr(described, "num_channels", 3))
     _try(network, channels, side, described.model_type)
@@ -180,85 +183,17 @@ def _fit_side(described: Any, side: int, pretrained: bool) -> bool:
 
 
 def _outline(described: Any) -> "nn.Module":
+    """The model without memory for its weights."""
     import torch
 
+    from tasks.classifiers._transformers_network import draw
+
     with torch.device("meta"):
-        return _from_scratch(described)
+        return draw(described)
 
 
 def _shapes(network: "nn.Module") -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-def _from_scratch(described: Any) -> "nn.Module":
-    import torch
-    import transformers
-
-    untyped: Any = transformers
-    described.architectures = []  # else a checkpoint's own choice among several heads counts
-    try:
-        model: nn.Module = untyped.AutoModelForImageClassification.from_config(
-            described, dtype=torch.float32, trust_remote_code=False
-        )
-    except (AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
-        message = str(error).partition("\n")[0]
-        raise InputError(
-            f"train.model: {described.model_type} is no image classifier that transformers can "
-            f"build ({message[:200]})"
-        ) from error
-    return model
-
-
-def _pretrained(described: Any, folder: Path, named: str) -> "nn.Module":
-    """Load the weights; none but those of the head may be missing or of another shape."""
-    import torch
-    import transformers
-
-    untyped: Any = transformers
-    described.architectures = []
-    try:
-        with _quiet():
-            model, loading = untyped.AutoModelForImageClassification.from_pretrained(
-                str(folder),
-                config=described,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                local_files_only=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-            )
-    except Exception as error:  # files of a stranger fail in as many ways as there are models
-        message = str(error).partition("\n")[0]
-        raise InputError(
-            f"train.model: the weights of {named} cannot be loaded ({type(error).__name__}: "
-            f"{message[:200]})"
-        ) from error
-    found = [
-        *(f"{name} is missing" for name in sorted(loading["missing_keys"])),
-        *(f"{name} is of another shape" for name, *_ in sorted(loading["mismatched_keys"])),
-    ]
-    found = [text for text in found if not text.startswith("classifier.")]
-    refuse_misfits(found, f"train.model: the weights of {named}", described.model_type)
-    loaded: nn.Module = model
-    return loaded
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting at length that the head is fresh."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _finished(

@@ -147,7 +147,7 @@ def dots(row: int, column: int, level: float) -> Tensor:
 
 @pytest.mark.parametrize("per_image", [False, True])
 def test_saliencymix_centres_its_box_on_the_maximum_of_the_map(per_image: bool) -> None:
-    places = [(4, 20), (16, 3), (25, 30), (9, 9)]
+    places = [(4, 20), (16, 3), (20, 26), (9, 9)]
     images = torch.stack([dots(*place, 0.4 + 0.1 * i) for i, place in enumerate(places)])
     settings = {"per_image": per_image, "probability": 1.0}
     seen = set()
@@ -583,6 +583,19 @@ def test_albumentations_is_compose_with_the_image_seed() -> None:
 def test_transforms_that_cannot_be_used_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         built("albumentations", transforms({"name": "VerticalFlip"}, given))
+
+
+def test_grey_images_refuse_a_transform_of_colours() -> None:
+    with pytest.raises(InputError, match="HueSaturationValue cannot be used"):
+        built("albumentations", transforms({"name": "HueSaturationValue"}), channels=1)
+
+
+def test_advice_is_no_refusal() -> None:
+    """It warns that this one is a special case of Affine; many recipes name it."""
+    images = pixels(3)
+    given = transforms({"name": "ShiftScaleRotate", "p": 1.0})
+    done = built("albumentations", given)(batch(images), seeded()).images
+    assert not torch.equal(done, images)
 
 
 def test_without_albumentations_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

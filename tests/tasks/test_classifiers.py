@@ -18,6 +18,7 @@ from tasks.classifiers import small_cnn, timm
 from tasks.errors import InputError
 from tasks.initialisation import initialise
 from tasks.reading import file_sha256
+from tasks.specs import canonical
 
 INFO = ClassifierInfo(num_classes=4, channels=3, side=32, input_size=32)
 RESNET, VIT = "test_resnet.r160_in1k", "test_vit.r160_in1k"
@@ -263,8 +264,6 @@ def test_local_weights_count_by_content(tmp_path: Path) -> None:
     assert one.weights != same.weights
     assert one.pretrained == same.pretrained == f"sha256:{file_sha256(tmp_path / 'a' / 'w.pt')}"
     mine, theirs = (plugins.plugin("classifiers", "timm", config) for config in (one, same))
-    from tasks.specs import canonical
-
     assert canonical(mine) == canonical(theirs)
     assert timm.identify(one, lambda *_: "not asked") == one
     (tmp_path / "a" / "w.pt").write_bytes(b"other")

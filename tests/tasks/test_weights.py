@@ -266,6 +266,7 @@ def changes(**values: Any) -> dict[str, Any]:
             changes(name="timm", settings={"architecture": "vit_giant_patch14_224"}),
             "does not fit timm",
         ),
+        (changes(name="transformers", settings={"pretrained": True}), "nothing of its network"),
         (
             changes(name="transformers", settings={"network": '{"model_type": "vit"}'}),
             "does not fit transformers",

@@ -1,0 +1,301 @@
+"""Trains on plain folders in this process, seed by seed, and keeps what is finished."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.graph import Steps
+from orchestrator.grid import Cell
+from orchestrator.inputs import identify
+from orchestrator.ledger import Ledger
+from orchestrator.plan import PlannedCell, PlannedTrial, Step
+from orchestrator.real import RealImages, count, pack_of
+from orchestrator.resolve import plan_cell
+from orchestrator.settings import CellSettings, Dataset, FolderSet, SubsetSettings
+from orchestrator.single.places import aside
+from orchestrator.single.settings import flagged
+from orchestrator.steps import (
+    Setting,
+    StepFailed,
+    drop_weights,
+    fetch_pack,
+    name_store,
+    perform,
+    source_commit,
+)
+from tasks import plugins
+from tasks.caches import cache_dir
+from tasks.counting import exact, rounded, share
+from tasks.errors import InputError
+from tasks.predictions import load_predictions
+from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, Plugin, Progress, TrialSpec
+
+SUFFIXES = (".safetensors", ".pt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is to be trained, planned but not begun."""
+
+    cell: PlannedCell
+    steps: Mapping[Key, Step]
+    classes: tuple[str, ...]
+    batch_size: int
+    skipped: tuple[str, ...]
+    """Images that cannot be read and are left out."""
+    is_tested: bool
+    """There are test images, for the end."""
+
+    @property
+    def num_images(self) -> int:
+        return self.cell.num_real + self.cell.num_synthetic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How the training of one seed ended."""
+
+    seed: int
+    val_top1: float
+    test_top1: float | None
+    """None where there are no test images."""
+    epoch: float
+    """Of the weights that validation selected, which are the ones saved."""
+    path: Path
+    is_new: bool
+    """Trained now, and not by an earlier command."""
+
+
+class Watcher(Protocol):
+    """Is told how a training goes."""
+
+    def reading(self, step: Step, progress: Progress) -> None:
+        """Images are decoded into a pack."""
+        ...
+
+    def training(self, seed: int, progress: Progress) -> None:
+        """The training at a seed was validated."""
+        ...
+
+
+def plan_training(settings: CellSettings, seeds: tuple[int, ...]) -> Training:
+    """Look at the folders and plan the training; all images of an undivided folder take part.
+
+    Raises InputError naming the flag, for folders that are missing or cannot be used.
+    """
+    infos = _infos(settings)
+    steps = Steps(infos)
+    try:
+        real = _real_images(settings.dataset, settings.subset, steps)
+        cell, _ = plan_cell(
+            seeds, Cell(coordinates=(), settings=settings), settings.subset, (real,), (), steps
+        )
+    except InputError as error:
+        raise flagged(error) from error
+    training = Training(
+        cell=cell,
+        steps=steps.found,
+        classes=real.info.classes,
+        batch_size=settings.train.batch_size,
+        skipped=tuple(
+            name
+            for info in infos.values()
+            for name in sorted({name for split in info.splits.values() for name in split.skipped})
+        ),
+        is_tested=not real.info.undivided,
+    )
+    if training.batch_size > training.num_images:
+        raise InputError(
+            f"--batch-size {training.batch_size}: there are only {training.num_images} images to "
+            f"train on; say at most {training.num_images}"
+        )
+    return training
+
+
+def _infos(settings: CellSettings) -> dict[Plugin, DatasetInfo]:
+    infos: dict[Plugin, DatasetInfo] = {}
+    try:
+        infos |= identify([settings.dataset.reader], fetch=True)
+    except InputError as error:
+        why = "" if settings.variant != "synthetic" else " (real images validate every variant)"
+        raise InputError(f"--data-dir: {_bare(error)}{why}") from error
+    for _, each in settings.sets:
+        assert isinstance(each, FolderSet)
+        try:
+            infos |= identify([each.reader], fetch=True)
+        except InputError as error:
+            raise InputError(f"--synthetic-dir: {_bare(error)}") from error
+    return infos
+
+
+def _bare(error: InputError) -> str:
+    return str(flagged(error)).removeprefix("image_folder: ")
+
+
+def _real_images(dataset: Dataset, wanted: SubsetSettings, steps: Steps) -> RealImages:
+    """As `orchestrator.real` plans them, but where nothing is held out no test is made up."""
+    info = steps.infos[dataset.reader]
+    split = "all" if info.undivided else "train"
+    pool: Counts = info.splits[split].counts
+    pack, validation_pack = pack_of(dataset, info, split, steps), None
+    if "val" in info.splits:
+        validation_pack = pack_of(dataset, info, "val", steps)
+        validation = info.splits["val"].counts
+    else:
+        validation = _validation(pool, dataset.split.val_fraction)
+        pool = tuple(all_ - out for all_, out in zip(pool, validation, strict=True))
+    images = ImagesSpec(
+        pack=pack,
+        split_seed=dataset.split.split_seed,
+        validation=validation,
+        training=count(pool, wanted),
+        validation_pack=validation_pack,
+    )
+    # The pack of an undivided folder stands where a test must be named, and is never predicted.
+    test = pack if info.undivided else pack_of(dataset, info, "test", steps)
+    num_test = 0 if info.undivided else sum(info.splits["test"].counts)
+    return RealImages(
+        dataset=dataset, info=info, images=images, pool=pool, test=test, num_test=num_test
+    )
+
+
+def _validation(pool: Counts, fraction: float) -> Counts:
+    number = rounded(exact(fraction) * sum(pool))
+    if not 0 < number < sum(pool):
+        less = "validation" if not number else "training"
+        raise InputError(
+            f"--val-fraction {fraction}: of {sum(pool)} images leaves none for {less}; "
+            f"add images, or say another fraction"
+        )
+    return share(number, pool)
+
+
+def store_for(device: str, threads: int) -> tuple[Ledger, Setting]:
+    """The store of single trainings, in the cache of this machine.
+
+    Threads and device change the last digits and are no part of a key, so each has its own: what
+    is found there is what training again would give.
+
+    Raises InputError where nothing can be written.
+    """
+    folder = cache_dir() / "single" / f"{device.partition(':')[0]}-{threads}"
+    try:
+        ledger = Ledger(str(folder))
+        ledger.check_writable()
+    except InputError as error:
+        raise InputError(
+            f"the cache {folder} cannot be written; set AUGURY_CACHE to a folder that can"
+        ) from error
+    setting = Setting(
+        store=ledger.uri,
+        store_id=name_store(ledger),
+        commit=source_commit(),
+        keep_weights="selected",
+        threads=threads,
+    )
+    return ledger, setting
+
+
+def train(
+    training: Training, targets: Sequence[Path], device: str, threads: int, watcher: Watcher
+) -> Iterator[Trained]:
+    """Train and save one seed after the other.
+
+    Args:
+        targets: where the weights of each seed go.
+
+    Raises InputError for what the user can mend: images that cannot be read, a rate too high,
+    a full disk.
+    """
+    ledger, setting = store_for(device, threads)
+    for trial, path in zip(training.cell.trials, targets, strict=True):
+        is_new = ledger.record("trial", trial.trial) is None
+        try:
+            yield _trained(training, trial, path, is_new, ledger, setting, device, watcher)
+        except StepFailed as error:
+            diverged = "TrainingDiverged: "
+            if not error.by_user and not error.message.startswith(diverged):
+                raise
+            message = error.message.removeprefix(diverged).replace("train.lr", "--lr")
+            raise flagged(InputError(message)) from error
+        except OSError as error:
+            raise InputError(f"seed {trial.seed}: {error}; run this again to go on") from error
+
+
+def _trained(
+    training: Training,
+    trial: PlannedTrial,
+    path: Path,
+    is_new: bool,
+    ledger: Ledger,
+    setting: Setting,
+    device: str,
+    watcher: Watcher,
+) -> Trained:
+    step = training.steps[trial.trial]
+    evaluation = training.steps[trial.evaluate]
+    packs = [*step.needs, *(evaluation.needs if training.is_tested else ())]
+    for key in dict.fromkeys(packs):
+        if key != step.key:
+            for progress in perform(training.steps[key], setting, device):
+                watcher.reading(training.steps[key], progress)
+    for progress in perform(step, setting, device):
+        watcher.training(trial.seed, progress)
+    drop_weights(step.key, setting)
+    record = ledger.record("trial", step.key)
+    assert record is not None
+    result = record["result"]
+    _save(ledger, step, training.classes, path)
+    return Trained(
+        seed=trial.seed,
+        val_top1=result["scores"]["val_top1"],
+        test_top1=_test_top1(training, evaluation, ledger, setting, device),
+        epoch=result["selected_step"] / training.cell.eval_every,
+        path=path,
+        is_new=is_new,
+    )
+
+
+def _test_top1(
+    training: Training, step: Step, ledger: Ledger, setting: Setting, device: str
+) -> float | None:
+    if not training.is_tested:
+        return None
+    for _ in perform(step, setting, device):
+        pass
+    stored = load_predictions(ledger.fetch("evaluate", step.key) / "predictions.npz")
+    top1 = plugins.build("metrics", plugins.plugin("metrics", "top1"))
+    value: float | None = top1(stored.by("selected", training.classes)).value
+    return value
+
+
+def _save(ledger: Ledger, step: Step, classes: tuple[str, ...], path: Path) -> None:
+    """Give the user the selected weights, in the format that the name asks for."""
+    stored = ledger.fetch("trial", step.key) / "selected.safetensors"
+    if path.suffix == stored.suffix:
+        beside = aside(path)
+        try:
+            shutil.copyfile(stored, beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        return
+    from tasks.classification import load_weights, save_weights
+    from tasks.packs import Pack
+    from tasks.train import classifier_info
+
+    assert isinstance(step.spec, TrialSpec)
+    cell = step.spec.cell
+    real = Pack(fetch_pack(ledger, cell.images.pack))
+    classifier, _ = load_weights(stored)
+    info = classifier_info(cell.recipe, real, cell.num_classes)
+    save_weights(path, classifier, cell.model, info, classes)
+
+
+def targets_of(path: Path, seeds: Sequence[int]) -> list[Path]:
+    """`model.pt`, or `model-seed0.pt` and so on for several seeds."""
+    if len(seeds) == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-seed{seed}{path.suffix}") for seed in seeds]
