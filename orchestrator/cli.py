@@ -10,6 +10,7 @@ import typer
 
 from orchestrator import api
 from orchestrator.report.wording import counted
+from orchestrator.single import commands as single
 from orchestrator.study import StudySpec, load_studies
 from tasks.errors import InputError
 
@@ -238,6 +239,9 @@ def inspect(
     with inspection.progress() as watch:
         found = inspection.inspect(dataset, watch, sheet)
     print(inspection.as_json(found) if as_json else inspection.as_text(found))
+
+
+single.mount(app)
 
 
 @app.command("list")

@@ -102,7 +102,7 @@ def shift_figure(result: StudyResult, metric: str) -> str:
     names = [name for name in result.evaluation_sets if _is_scored(found, name)]
     if not names:
         return ""
-    num_columns = min(MOST_SETS_ABREAST, len(names))
+    num_columns = 2 if len(names) == 4 else min(MOST_SETS_ABREAST, len(names))
     num_rows = -(-len(names) // num_columns)
 
     def paint(figure: "Figure") -> None:
@@ -112,7 +112,7 @@ def shift_figure(result: StudyResult, metric: str) -> str:
         for name, axes in zip(names, panels.ravel(), strict=False):
             _draw_shift(axes, result, [row for row in found if row.shifted.where == name])
             axes.set_title(short(name, 24 if num_columns > 1 else 60))
-        for axes in panels[-1]:
+            axes.tick_params(axis="x", labelbottom=True)  # the one below may be off
             axes.set_xlabel(_title(result, metric))
 
     height = num_rows * (0.9 + 0.36 * len(result.cells))

@@ -60,7 +60,9 @@ def closing(trained: Sequence[Trained], training: Training) -> str:
         what = "mean ± std over seeds, " if std is not None else ""
         lines.append(f"{name.replace('_top1', ' top-1')}: {mean} % ({what}n = {len(scores)})")
     if not training.is_tested:
-        lines.append("validation chose the epoch, which flatters it: score new images with --test-dir")
+        lines.append(
+            "validation chose the epoch, which flatters it: score new images with --test-dir"
+        )
     return "\n".join(lines)
 
 

@@ -31,6 +31,13 @@ def num_threads(asked: int | None) -> int:
     return asked or torch.get_num_threads()
 
 
+def take_threads(asked: int | None) -> None:
+    """Give this process the threads that were asked for."""
+    import torch
+
+    torch.set_num_threads(num_threads(asked))
+
+
 def check_target(flag: str, path: Path, suffixes: Sequence[str]) -> None:
     """Refuse, before any work is done, a file that could not be written at its end.
 

@@ -33,6 +33,8 @@ from tasks.predictions import load_predictions
 from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, Plugin, Progress, TrialSpec
 
 SUFFIXES = (".safetensors", ".pt")
+DIVERGED = "TrainingDiverged: "
+"""How a failure begins that a lower rate mends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,20 @@ def _validation(pool: Counts, fraction: float) -> Counts:
     return share(number, pool)
 
 
-def store_for(device: str, threads: int) -> tuple[Ledger, Setting]:
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """Where trainings are done and kept."""
+
+    ledger: Ledger
+    setting: Setting
+    device: str
+
+    def is_trained(self, trial: PlannedTrial) -> bool:
+        """An earlier command has finished it."""
+        return self.ledger.record("trial", trial.trial) is not None
+
+
+def workplace(device: str, threads: int) -> Workplace:
     """The store of single trainings, in the cache of this machine.
 
     Threads and device change the last digits and are no part of a key, so each has its own: what
@@ -195,13 +210,13 @@ def store_for(device: str, threads: int) -> tuple[Ledger, Setting]:
         keep_weights="selected",
         threads=threads,
     )
-    return ledger, setting
+    return Workplace(ledger=ledger, setting=setting, device=device)
 
 
 def train(
-    training: Training, targets: Sequence[Path], device: str, threads: int, watcher: Watcher
+    training: Training, targets: Sequence[Path], at: Workplace, watcher: Watcher
 ) -> Iterator[Trained]:
-    """Train and save one seed after the other.
+    """Train and save one seed after the other; those that are trained already are only saved.
 
     Args:
         targets: where the weights of each seed go.
@@ -209,63 +224,50 @@ def train(
     Raises InputError for what the user can mend: images that cannot be read, a rate too high,
     a full disk.
     """
-    ledger, setting = store_for(device, threads)
     for trial, path in zip(training.cell.trials, targets, strict=True):
-        is_new = ledger.record("trial", trial.trial) is None
         try:
-            yield _trained(training, trial, path, is_new, ledger, setting, device, watcher)
+            yield _trained(training, trial, path, at, watcher)
         except StepFailed as error:
-            diverged = "TrainingDiverged: "
-            if not error.by_user and not error.message.startswith(diverged):
+            if not error.by_user and not error.message.startswith(DIVERGED):
                 raise
-            message = error.message.removeprefix(diverged).replace("train.lr", "--lr")
+            message = error.message.removeprefix(DIVERGED).replace("train.lr", "--lr")
             raise flagged(InputError(message)) from error
         except OSError as error:
             raise InputError(f"seed {trial.seed}: {error}; run this again to go on") from error
 
 
 def _trained(
-    training: Training,
-    trial: PlannedTrial,
-    path: Path,
-    is_new: bool,
-    ledger: Ledger,
-    setting: Setting,
-    device: str,
-    watcher: Watcher,
+    training: Training, trial: PlannedTrial, path: Path, at: Workplace, watcher: Watcher
 ) -> Trained:
+    is_new = not at.is_trained(trial)
     step = training.steps[trial.trial]
     evaluation = training.steps[trial.evaluate]
-    packs = [*step.needs, *(evaluation.needs if training.is_tested else ())]
-    for key in dict.fromkeys(packs):
-        if key != step.key:
-            for progress in perform(training.steps[key], setting, device):
-                watcher.reading(training.steps[key], progress)
-    for progress in perform(step, setting, device):
+    tested = [key for key in evaluation.needs if key != step.key] if training.is_tested else []
+    for key in dict.fromkeys([*step.needs, *tested]):
+        for progress in perform(training.steps[key], at.setting, at.device):
+            watcher.reading(training.steps[key], progress)
+    for progress in perform(step, at.setting, at.device):
         watcher.training(trial.seed, progress)
-    drop_weights(step.key, setting)
-    record = ledger.record("trial", step.key)
+    drop_weights(step.key, at.setting)
+    record = at.ledger.record("trial", step.key)
     assert record is not None
     result = record["result"]
-    _save(ledger, step, training.classes, path)
+    test_top1 = _test_top1(training, evaluation, at) if training.is_tested else None
+    _save(at.ledger, step, training.classes, path)
     return Trained(
         seed=trial.seed,
         val_top1=result["scores"]["val_top1"],
-        test_top1=_test_top1(training, evaluation, ledger, setting, device),
+        test_top1=test_top1,
         epoch=result["selected_step"] / training.cell.eval_every,
         path=path,
         is_new=is_new,
     )
 
 
-def _test_top1(
-    training: Training, step: Step, ledger: Ledger, setting: Setting, device: str
-) -> float | None:
-    if not training.is_tested:
-        return None
-    for _ in perform(step, setting, device):
+def _test_top1(training: Training, step: Step, at: Workplace) -> float | None:
+    for _ in perform(step, at.setting, at.device):
         pass
-    stored = load_predictions(ledger.fetch("evaluate", step.key) / "predictions.npz")
+    stored = load_predictions(at.ledger.fetch("evaluate", step.key) / "predictions.npz")
     top1 = plugins.build("metrics", plugins.plugin("metrics", "top1"))
     value: float | None = top1(stored.by("selected", training.classes)).value
     return value

@@ -37,8 +37,8 @@ class Config:
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Chance that an image is changed at all."""
     crop: Literal["pad", "resized", "none"] = "pad"
-    padding: Annotated[int, Field(ge=1, le=512)] = 4
-    """Pixels on each side, with `crop: pad`."""
+    padding: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Pixels on each side, with `crop: pad`; None is an eighth of the side, the 4 of 32 pixels."""
     border: Literal["zero", "reflect"] = "zero"
     """What the padding shows: black, or the image mirrored at its outermost pixels."""
     scale: tuple[Share, Share] = (0.08, 1.0)
@@ -60,6 +60,7 @@ class Base:
     """An `Augmentation`."""
 
     config: Config
+    padding: int
 
     def __call__(self, batch: Batch, generator: "torch.Generator") -> Batch:
         config, num_images = self.config, len(batch.images)
@@ -79,7 +80,7 @@ class Base:
         from torch.nn import functional
 
         num_images, channels, side, _ = images.shape
-        padding = self.config.padding if self.config.crop == "pad" else 0
+        padding = self.padding if self.config.crop == "pad" else 0
         reflects = self.config.border == "reflect"
         pixels = images.permute(0, 2, 3, 1)
         if padding and not reflects:
@@ -153,9 +154,10 @@ def _centres(low: "Tensor", high: "Tensor", side: int) -> "Tensor":
 
 def build(config: Config, info: AugmentationInfo) -> Augmentation:
     """Raises InputError where an image is too small to be mirrored that far."""
-    if config.crop == "pad" and config.border == "reflect" and config.padding >= info.side:
+    padding = config.padding if config.padding is not None else max(1, info.side // 8)
+    if config.crop == "pad" and config.border == "reflect" and padding >= info.side:
         raise InputError(
-            f"base: padding={config.padding} with border: reflect and images of {info.side} "
+            f"base: padding={padding} with border: reflect and images of {info.side} "
             f"pixels: at most {info.side - 1} would do"
         )
-    return Base(config=config)
+    return Base(config=config, padding=padding)
