@@ -14,7 +14,8 @@ def listing(what: str) -> str:
     """Name everything of a kind, with what it is in one sentence.
 
     Args:
-        what: `datasets`, `generators`, `classifiers`, `metrics` or `studies`.
+        what: `datasets`, `generators`, `augmentations`, `classifiers`, `companions`, `metrics` or
+            `studies`.
 
     Raises InputError for anything else.
     """
@@ -57,7 +58,9 @@ def _studies() -> Iterator[tuple[str, str]]:
 LISTS: Mapping[str, Callable[[], Iterator[tuple[str, str]]]] = {
     "datasets": lambda: _plugins("datasets"),
     "generators": lambda: _plugins("generators"),
+    "augmentations": lambda: _plugins("augmentations"),
     "classifiers": _classifiers,
+    "companions": lambda: _plugins("companions"),
     "metrics": lambda: _plugins("metrics"),
     "studies": _studies,
 }

@@ -220,6 +220,8 @@ def _companion(stored: StoredPredictions) -> dict[str, float]:
     from tasks.companion import compare
 
     found = compare(stored.selected, stored.companion, stored.labels)
+    if found is None:
+        return {}
     return {
         "agreement": found.agreement,
         "companion_top1": found.companion_top1,
@@ -307,8 +309,12 @@ def _notes(study: PlannedStudy, plan: Plan, finished: list[TrialResult]) -> Iter
     for name in folders:
         yield f"set {name} was made elsewhere: which images it was made from is not known"
     models = {cell.model for cell in study.cells if cell.settings.model.name == "timm"}
-    started = {c.settings.model.config.pretrained for c in study.cells if c.model in models}
-    if len(models) > 1 and True in started:
+    started = {
+        cell.settings.model.config.pretrained
+        for cell in study.cells
+        if cell.settings.model.name == "timm"
+    }
+    if len(models) > 1 and started != {False}:
         yield "the models may start from different pre-training, which moves with architecture"
 
 

@@ -31,7 +31,10 @@ def mixed(
     Raises InputError where the sets hold too few to take the place of real images.
     """
     if mixing.name == "replace":
-        kept = share(rounded((1 - exact(mixing.ratio or RATIO)) * sum(real)), real)
+        number = rounded(exact(mixing.ratio or RATIO) * sum(real))
+        # No more leave than may come.
+        number = number if max_synth is None else min(number, max_synth)
+        kept = share(sum(real) - number, real)
         gone = tuple(whole - part for whole, part in zip(real, kept, strict=True))
         real, sets = kept, _filled(gone, sets, "replace")
     if mixing.name == "fill_tail":

@@ -1,7 +1,11 @@
 """The classifier that a study names: one of Augury's own, or any of timm's."""
 
+import functools
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from orchestrator.inputs import FileCache
 from orchestrator.validating import config_of, mapping, name_in, shown
 from tasks import plugins
 from tasks.classifiers import _timm_catalog
@@ -9,16 +13,35 @@ from tasks.errors import InputError, nearest
 from tasks.specs import Plugin
 
 
-def parse_model(value: Any, pretrained: bool, path: str = "train.model") -> Plugin:
+def parse_model(value: Any, pretrained: bool | str, path: str = "train.model") -> Plugin:
     """A file of `tasks/classifiers`, or any timm name or alias, short or with settings.
+
+    Local weights are named by what they contain.
 
     Args:
         pretrained: `train.pretrained`, for models that have weights to start from.
     """
+    found = _parse_model(value, pretrained, path)
+    try:
+        return _identified(found)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+@functools.cache
+def _identified(model: Plugin) -> Plugin:
+    identify = getattr(plugins.module("classifiers", model.name), "identify", None)
+    if identify is None:
+        return model
+    with FileCache() as facts:
+        return replace(model, config=identify(model.config, facts))
+
+
+def _parse_model(value: Any, pretrained: bool | str, path: str) -> Plugin:
     values = dict(mapping(value, path))
     name = name_in(values, path, _any_model())
     if name in _own_models():
-        return config_of("classifiers", name, values, path, None)
+        return config_of("classifiers", name, _started(name, values, pretrained, path), path, None)
     if name == "timm":
         name = values.pop("architecture", "resnet50")
         if not isinstance(name, str):
@@ -33,9 +56,19 @@ def parse_model(value: Any, pretrained: bool, path: str = "train.model") -> Plug
         ) from error
     own = {"pretrained": pretrained, **values, "name": "timm", "architecture": entry.name}
     model = config_of("classifiers", "timm", own, path, None)
-    if model.config.pretrained and not entry.has_weights:
+    if model.config.pretrained is True and not entry.has_weights:
         raise InputError(f"{path}: {entry.name} has no published weights: say pretrained: false")
     return model
+
+
+def _started(
+    name: str, values: dict[str, Any], pretrained: bool | str, path: str
+) -> dict[str, Any]:
+    """The settings of a model that is not timm's, with `train.pretrained` where it has a use."""
+    if isinstance(pretrained, str):
+        hint = "say checkpoint: FOLDER" if name == "transformers" else "say pretrained: false"
+        raise InputError(f"{path}: {name} takes no weights by train.pretrained: {hint}")
+    return {"pretrained": pretrained, **values} if name == "transformers" else values
 
 
 def _nearest_model(name: str, error: InputError) -> str:
@@ -66,4 +99,8 @@ def num_parameters(model: Plugin) -> int | None:
 
 def model_label(model: Plugin) -> str:
     """What tables call a model."""
-    return str(model.config.architecture) if model.name == "timm" else model.name
+    if model.name == "timm":
+        return str(model.config.architecture)
+    if model.name == "transformers":
+        return Path(model.config.folder or model.config.checkpoint).name
+    return model.name

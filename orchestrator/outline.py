@@ -157,7 +157,8 @@ def _size(value: float | int | None) -> str:
 
 def _table(planned: Planned, study: PlannedStudy) -> list[str]:
     header = ["cell", "steps", "real", "synthetic", "model", "parameters", "trials", "finished"]
-    rows = [[_cell(planned, cell, study)[name] for name in header] for cell in study.cells]
+    cells = [_cell(planned, cell, study) for cell in study.cells]
+    rows = [[cell[name] for name in header] for cell in cells]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [
         "  "

@@ -120,26 +120,26 @@ def parse_subset(value: Any, path: str = "subset") -> SubsetSettings:
     return found
 
 
-EVALUATION_KEYS = ("split", "allow_missing")
+EVALUATION_SPLIT_KEYS = ("size", "grayscale")
+"""Of `SplitSettings`, what a further test set may say for itself; else it is as the dataset is."""
 
 
-def parse_evaluation_sets(value: Any, dataset: Any) -> tuple[EvaluationSet, ...]:
-    """Further test sets by name: a dataset each, with `split` and `allow_missing` beside.
-
-    Args:
-        dataset: that of the study, whose size and colours hold for these too if nothing is said.
-    """
-    shared = mapping(dataset, "dataset") if dataset is not None else {}
-    common: dict[str, Any] = {key: shared[key] for key in ("size", "grayscale") if key in shared}
+def parse_evaluation_sets(value: Any) -> tuple[EvaluationSet, ...]:
+    """Further test sets by name: a dataset each, with `split` and `allow_missing` beside."""
     found = []
     for name, each in section(value, "evaluate_on").items():
         path = f"evaluate_on.{name}"
-        values: dict[str, Any] = {**common, **mapping(each, path)}
+        values = dict(mapping(each, path))
         part, missing = values.pop("split", None), values.pop("allow_missing", False)
         if part is not None and not isinstance(part, str):
             raise InputError(f"{path}.split: a name was expected, not {shown(part)}")
         if not isinstance(missing, bool):
-            raise InputError(f"{path}.allow_missing: true or false was expected, {shown(missing)}")
+            raise InputError(
+                f"{path}.allow_missing: true or false was expected, not {shown(missing)}"
+            )
+        for key in field_names(SplitSettings):
+            if key in values and key not in EVALUATION_SPLIT_KEYS:
+                raise InputError(f"{path}.{key}: is that of the dataset itself: leave it out here")
         found.append(
             EvaluationSet(
                 name=name, dataset=parse_dataset(values, path), part=part, allow_missing=missing

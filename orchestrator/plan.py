@@ -18,7 +18,7 @@ from orchestrator.planned import (
 )
 from orchestrator.real import RealImages, pack_of, real_images
 from orchestrator.resolve import FurtherTest, duplicates_of, plan_cell
-from orchestrator.settings import EvaluationSet, FolderSet
+from orchestrator.settings import Dataset, EvaluationSet, FolderSet
 from orchestrator.study import StudySpec
 from tasks.errors import InputError, nearest
 from tasks.specs import DatasetInfo, Key, Plugin
@@ -109,18 +109,21 @@ def make_plan(
         unique=len(known) + extra,
         deferred=sum(planned[index].num_trials for index in later),
         awaited=tuple(awaited),
-        placeholders=tuple(f"{source.name} {_where(source)}" for source in missing),
+        placeholders=tuple(f"{source.name} {_where(source)}".rstrip() for source in missing),
     )
 
 
 def _where(source: Plugin) -> str:
-    return str(getattr(source.config, "root", "") or "")
+    """The file, folder or name that a study gives for a source; nothing for a cached one."""
+    given = (getattr(source.config, name, None) for name in ("file", "path", "root"))
+    return next((str(where) for where in given if where), "")
 
 
 def _deferred(study: PlannedStudy) -> PlannedStudy:
     assert study.spec.best_of is not None
     bare = tuple(replace(cell, trials=(), num_parameters=None, model="") for cell in study.cells)
-    return replace(study, cells=bare, awaits=study.spec.best_of.study.name)
+    # Its steps are not in the plan yet, so nothing may speak of them.
+    return replace(study, cells=bare, checks=(), awaits=study.spec.best_of.study.name)
 
 
 def _winner(
@@ -191,11 +194,13 @@ def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
             replace(cell, baseline=_baseline(spec, place, index, at))
             for index, (cell, place) in enumerate(zip(found, places, strict=True))
         ),
-        train_pack=first.images.pack,
         num_validation=sum(first.images.validation),
         num_test=found[0].num_test,
         classes=first.info.classes,
-        skipped=_skipped(spec, winner, steps),
+        skipped=(
+            *_skipped(spec, winner, steps),
+            *(f"{each.name}: {image}" for each in further for image in each.skipped),
+        ),
         further=tuple((each.name, each.num_images) for each in further),
         checks=tuple(checks.values()),
     )
@@ -218,24 +223,35 @@ def _further(
     check("test", real.test, real.num_test)
     found = []
     for each in spec.evaluation_sets:
-        split = _split(each, real, steps)
-        pack = pack_of(each.dataset, steps.infos[each.dataset.reader], split, steps)
-        num_images = sum(steps.infos[each.dataset.reader].splits[split].counts)
+        info, split = steps.infos[each.dataset.reader], _split(each, real, steps)
+        pack = pack_of(_alike(each.dataset, real.dataset), info, split, steps)
+        num_images = sum(info.splits[split].counts)
         found.append(
             FurtherTest(
                 name=each.name,
                 pack=pack,
                 num_images=num_images,
                 without=check(each.name, pack, num_images),
+                skipped=info.splits[split].skipped,
             )
         )
     return tuple(found)
+
+
+def _alike(further: Dataset, dataset: Dataset) -> Dataset:
+    """A further test set with the size and the colours of the dataset, if nothing else is said."""
+    own, other = further.split, dataset.split
+    size = other.size if own.size is None else own.size
+    grayscale = own.grayscale or other.grayscale
+    return replace(further, split=replace(own, size=size, grayscale=grayscale))
 
 
 def _split(each: EvaluationSet, real: RealImages, steps: Steps) -> str:
     """The split of a further test set, once its classes are found to be those of the dataset."""
     info, path = steps.infos[each.dataset.reader], f"evaluate_on.{each.name}"
     split = each.part or ("all" if info.undivided and "all" in info.splits else "test")
+    if info.placeholder and split not in info.splits:
+        return "test"
     if split not in info.splits:
         raise InputError(f"{path}.split: unknown split {split!r}; {nearest(split, info.splits)}")
     if info.placeholder or real.info.placeholder:

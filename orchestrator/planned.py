@@ -108,7 +108,6 @@ class PlannedStudy:
 
     spec: StudySpec
     cells: tuple[PlannedCell, ...]
-    train_pack: Key | None
     num_validation: int
     num_test: int
     classes: tuple[str, ...]

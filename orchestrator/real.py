@@ -38,11 +38,16 @@ def real_images(
         fold: (index, of so many), where that slice of the train split is what is tested on.
     """
     info = steps.infos[dataset.reader]
-    if not sum(info.splits["test"].counts):
+    if fold is None and not sum(info.splits["test"].counts):
         raise InputError("dataset: no image is left to test on; give more images, or a test split")
     train_pack = pack_of(dataset, info, "train", steps)
     everything = info.splits["train"].counts
     held = tuple(_held_out(number, fold) for number in everything)
+    if fold is not None and not sum(held):
+        raise InputError(
+            f"folds: fold {fold[0]} of {fold[1]} holds no image, as the largest class has "
+            f"{max(everything)}: say fewer folds"
+        )
     rest = tuple(number - out for number, out in zip(everything, held, strict=True))
     validation_pack = None
     if "val" in info.splits:

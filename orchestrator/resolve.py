@@ -25,6 +25,8 @@ class FurtherTest:
     num_images: int
     without: Key | None
     """The duplicates to leave out, if any."""
+    skipped: tuple[str, ...] = ()
+    """Images that cannot be read."""
 
 
 def plan_cell(
@@ -58,7 +60,7 @@ def plan_cell(
         synthetic=first.synthetic,
         packs=tuple((taken.name, taken.pack) for taken in first.taken),
         num_validation=sum(first.spec.images.validation),
-        num_test=sum(fold.real.num_test for fold in folds),
+        num_test=first.real.num_test,
         model=model_label(cell.settings.model),
         num_parameters=num_parameters(cell.settings.model),
         baseline=None,
@@ -97,12 +99,15 @@ class _Fold:
         ]
         # Sorted by key, so that the order in which sets are named does not count.
         sets = tuple(sorted((t.images() for t in taken), key=lambda images: images.pack))
-        num_images = sum(training) + sum(sum(t.counts) for t in taken)
-        if not num_images:
+        num_own = sum(training)
+        # Swapped in by chance, synthetic images make no pass longer.
+        if chosen.mixing.name != "swap":
+            num_own += sum(sum(t.counts) for t in taken)
+        if not num_own:
             raise InputError(
                 f"variant: {chosen.variant!r} with empty sets leaves nothing to train on"
             )
-        recipe = recipe_of(chosen, budget, num_images)
+        recipe = recipe_of(chosen, budget, num_own)
         spec = CellSpec(
             images=images,
             sets=sets,
@@ -149,6 +154,7 @@ class _Fold:
                 without=without,
                 classes=self.real.info.classes,
                 precision=self.spec.recipe.precision,
+                companion=self.spec.companion,
             )
             needs = (trial, pack, *((without,) if without is not None else ()))
             return steps.add(spec, needs, f"evaluate {model}", num_images, None, note)

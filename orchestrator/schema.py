@@ -12,22 +12,35 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.catalogue import summary
+from orchestrator.parsing import EVALUATION_SPLIT_KEYS
 from orchestrator.settings import (
     VARIANTS,
+    EvaluationSet,
+    ImbalanceSettings,
+    MixingSettings,
     SetSettings,
     SplitSettings,
+    StageSettings,
     SubsetSettings,
     TrainSettings,
 )
-from orchestrator.study import KEEP_WEIGHTS
+from orchestrator.study import FOLDS, KEEP_WEIGHTS
 from tasks import plugins
 from tasks.classifiers import _timm_catalog
 
 Schema = dict[str, Any]
 NULLABLE = ["object", "null"]
 """A section that is left empty says nothing."""
+NOTHING = {"type": "null"}
 TIMM = {"$ref": "#/$defs/timm"}
 BEST_OF = {"$ref": "#/$defs/best_of"}
+INNER = {kind.__name__: kind for kind in (ImbalanceSettings, StageSettings)}
+"""Sections that stand inside of sections."""
+DEEPER = (
+    *("dataset", "synthetic", "subset.imbalance"),
+    *("train.model", "train.augmentation", "train.companion"),
+)
+"""Below these, an axis names settings that depend on what is chosen there."""
 
 
 def study_schema() -> Schema:
@@ -54,15 +67,16 @@ def _cell() -> dict[str, Schema]:
             "type": NULLABLE,
             "additionalProperties": _set(),
         },
-        "subset": {**_fields(SubsetSettings), "type": NULLABLE},
+        "subset": _subset(),
         "variant": {
             "description": "What a trial is trained on; mixed where there are sets, else real.",
             "enum": list(VARIANTS),
         },
         "sets": {
             "description": "Names of the sets that a trial uses; the only one where not given.",
-            "anyOf": [{"type": "string"}, _list({"type": "string"}), {"type": "null"}],
+            "anyOf": [{"type": "string"}, _list({"type": "string"}), NOTHING],
         },
+        "mixing": _named_section(MixingSettings),
         "train": _train(),
     }
 
@@ -88,6 +102,18 @@ def _around(cell: dict[str, Schema], arm: Schema) -> dict[str, Schema]:
             "default": [0, 1, 2],
             **_list(whole, unique=True),
         },
+        "folds": {
+            "description": "Parts of the train split that are tested on in turn, in place of the "
+            "test split.",
+            "type": ["integer", "null"],
+            "minimum": min(FOLDS),
+            "maximum": max(FOLDS),
+        },
+        "evaluate_on": {
+            "description": "Further test sets by name; classes are matched by name.",
+            "type": NULLABLE,
+            "additionalProperties": _evaluation_set(),
+        },
         "compare": {
             **_object({"baseline": {"type": "object", "minProperties": 1}}, "Against what."),
             "type": NULLABLE,
@@ -99,7 +125,7 @@ def _around(cell: dict[str, Schema], arm: Schema) -> dict[str, Schema]:
         },
         "keep_weights": {
             "description": "Which weights stay in the store when a trial is evaluated.",
-            "default": "selected",
+            "default": "all",
             "enum": list(KEEP_WEIGHTS),
         },
     }
@@ -108,24 +134,55 @@ def _around(cell: dict[str, Schema], arm: Schema) -> dict[str, Schema]:
 def _axes(cell: dict[str, Schema]) -> Schema:
     """A list of values for each path; the paths of one step inside a section are checked too."""
     paths = {key: _list(part, unique=True) for key, part in cell.items()}
-    for section in ("subset", "train"):
-        for key, part in cell[section]["properties"].items():
+    sections = {"subset": cell["subset"], "train": cell["train"], "mixing": _fields(MixingSettings)}
+    for section, found in sections.items():
+        for key, part in found["properties"].items():
             paths[f"{section}.{key}"] = _list(part, unique=True)
+    deeper = "|".join(path.replace(".", r"\.") for path in DEEPER)
     return {
         "description": "The grid: dotted paths to settings, with the values that each takes.",
         "type": NULLABLE,
         "properties": paths,
-        "patternProperties": {
-            r"^(dataset|synthetic|train\.model)\.": {"type": "array", "minItems": 1}
-        },
+        "patternProperties": {rf"^({deeper})\.": {"type": "array", "minItems": 1}},
         "additionalProperties": False,
     }
 
 
 def _dataset() -> Schema:
+    return _one_of("The real images.", _plugins("datasets", _fields(SplitSettings)["properties"]))
+
+
+def _evaluation_set() -> Schema:
     split = _fields(SplitSettings)["properties"]
-    found = [_plugin("datasets", name, more=split) for name in plugins.names("datasets")]
-    return _one_of("The real images.", found)
+    said = _field_docstrings(EvaluationSet)
+    more = {
+        **{key: split[key] for key in EVALUATION_SPLIT_KEYS},
+        "split": {"description": said["part"], "type": ["string", "null"]},
+        "allow_missing": {
+            "description": said["allow_missing"],
+            "type": "boolean",
+            "default": False,
+        },
+    }
+    return _one_of("A dataset that trained classifiers are tested on.", _plugins("datasets", more))
+
+
+def _subset() -> Schema:
+    fields = _fields(SubsetSettings)
+    said = fields["properties"]["imbalance"]["description"]
+    shape = {**_named_section(ImbalanceSettings), "description": said}
+    properties = {**fields["properties"], "imbalance": shape}
+    return {**fields, "properties": properties, "type": NULLABLE}
+
+
+def _named_section(kind: type) -> Schema:
+    """A section whose `name` alone says all that has no default."""
+    fields = _fields(kind)
+    name = {"enum": fields["properties"]["name"]["enum"]}
+    return {
+        "description": fields.get("description", ""),
+        "anyOf": [name, {**fields, "type": "object"}, NOTHING],
+    }
 
 
 def _set() -> Schema:
@@ -152,8 +209,21 @@ def _set() -> Schema:
 
 def _train() -> Schema:
     fields = _fields(TrainSettings)
-    model = {**fields, "properties": {"model": _model(), **fields["properties"]}}
-    return {**model, "required": ["model"]}
+    augmentation = _one_of(
+        "What changes training images as they are drawn; a list in the order of application.",
+        _plugins("augmentations"),
+    )
+    several = {"type": "array", "items": {"anyOf": augmentation["anyOf"]}}
+    companion = _one_of("A second classifier beside the network.", _plugins("companions"))
+    apart = {
+        "model": _model(),
+        "augmentation": {
+            **augmentation,
+            "anyOf": [*augmentation["anyOf"], several, NOTHING],
+        },
+        "companion": {**companion, "anyOf": [*companion["anyOf"], NOTHING]},
+    }
+    return {**fields, "properties": {**apart, **fields["properties"]}, "required": ["model"]}
 
 
 def _model() -> Schema:
@@ -191,6 +261,10 @@ def _best_of() -> Schema:
     return {**_object({"best_of": {**inner, "required": ["study"]}}), "required": ["best_of"]}
 
 
+def _plugins(kind: str, more: Schema | None = None) -> list[Schema]:
+    return [_plugin(kind, name, more) for name in plugins.names(kind)]
+
+
 def _plugin(kind: str, name: str, more: Schema | None = None) -> Schema:
     """The settings of one file, beside its name."""
     config = _fields(plugins.module(kind, name).Config)
@@ -211,7 +285,8 @@ def _one_of(description: str, choices: list[Schema]) -> Schema:
 
 def _fields(kind: Any) -> Schema:
     """A strict dataclass as pydantic describes it, with its fields' own docstrings."""
-    schema: Schema = _untitled(TypeAdapter(kind).json_schema())
+    schema: Schema = _inlined(_untitled(TypeAdapter(kind).json_schema()))
+    schema.pop("$defs", None)
     said = _field_docstrings(kind)
     properties = schema.get("properties", {})
     for name, part in properties.items():
@@ -233,6 +308,19 @@ def _field_docstrings(kind: type) -> dict[str, str]:
             ):
                 found[name] = " ".join(text.split())
     return found
+
+
+def _inlined(schema: Any) -> Any:
+    """With each inner section in place of the reference to it."""
+    if isinstance(schema, list):
+        return [_inlined(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        # What is none of ours is pydantic's own name for any JSON value.
+        name = schema["$ref"].rpartition("/")[2]
+        return _fields(INNER[name]) if name in INNER else {}
+    return {key: _inlined(item) for key, item in schema.items()}
 
 
 def _untitled(schema: Any) -> Any:

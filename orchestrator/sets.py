@@ -64,7 +64,8 @@ def _folder(
     name: str, each: FolderSet, wanted: SubsetSettings, real: RealImages, steps: Steps
 ) -> Taken:
     info = steps.infos[each.reader]
-    if info.placeholder and not real.info.placeholder:
+    if info.placeholder or real.info.placeholder:
+        # The classes of both are known only once both are there.
         counts = real.info.splits["train"].counts
         info = replace(
             info,
@@ -72,7 +73,7 @@ def _folder(
             splits={"all": replace(info.splits["all"], counts=counts)},
         )
     unknown = sorted(set(info.classes) - set(real.info.classes))
-    if unknown and not real.info.placeholder:
+    if unknown:
         raise InputError(
             f"synthetic.{name}.folder: class {unknown[0]!r} is none of the dataset's: "
             f"{', '.join(real.info.classes[:12])}"
@@ -90,8 +91,7 @@ def _folder(
     # Where the images come from is not known, so a fraction takes a share of each class.
     held = scaled(info.splits["all"].counts, wanted)
     order = {name: label for label, name in enumerate(real.info.classes)}
-    # Only a placeholder may have classes that the dataset has not.
-    labels = tuple(order.get(name, label) for label, name in enumerate(info.classes))
+    labels = tuple(order[name] for name in info.classes)
     of_dataset = [0] * len(real.info.classes)
     for label, number in zip(labels, held, strict=True):
         of_dataset[label] = number

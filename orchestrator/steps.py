@@ -49,8 +49,10 @@ FAULT_TEXTS = (
     "can't allocate memory",
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
+    "DataLoader worker (pid",
 )
-"""How libraries that raise no OSError (torch, safetensors) speak of full disks and memory."""
+"""How libraries that raise no OSError (torch, safetensors) speak of full disks, memory, and of a
+process that was killed."""
 
 FULL_BELOW_BYTES = 50_000_000
 

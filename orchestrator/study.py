@@ -33,6 +33,8 @@ STUDY_KEYS = (
     "smoke",
 )
 KEEP_WEIGHTS = ("selected", "all", "none")
+FOLDS = range(2, 101)
+"""How many parts cross-validation may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +188,7 @@ def _study(
         arms=arms,
         seeds=_seeds(document),
         folds=_folds(document),
-        evaluation_sets=parse_evaluation_sets(document.get("evaluate_on"), document.get("dataset")),
+        evaluation_sets=parse_evaluation_sets(document.get("evaluate_on")),
         baseline=_baseline(document, axes, arms),
         metrics=_metrics(document),
         keep_weights=_keep(document),
@@ -249,8 +251,11 @@ def _folds(document: Mapping[str, Any]) -> int | None:
     folds = document.get("folds")
     if folds is None:
         return None
-    if type(folds) is not int or not 2 <= folds <= 100:
-        raise InputError(f"folds: a whole number from 2 to 100 was expected, not {shown(folds)}")
+    if type(folds) is not int or folds not in FOLDS:
+        raise InputError(
+            f"folds: a whole number from {min(FOLDS)} to {max(FOLDS)} was expected, not "
+            f"{shown(folds)}"
+        )
     return folds
 
 

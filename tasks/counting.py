@@ -80,12 +80,12 @@ class Imbalance:
 
 def _power(largest: int, factor: Fraction, top: int, bottom: int) -> int:
     """int(largest * factor^(top / bottom)): one number on every machine, whatever its pow says."""
-    close = largest * float(factor) ** (top / bottom)
+    close: float = largest * float(factor) ** (top / bottom)
     nearest = round(close)
     if abs(close - nearest) > 1e-9 * largest:
         return int(close)
     # At a whole number the last bit decides: ask exact arithmetic which side it is on.
-    too_many: bool = nearest**bottom > largest**bottom * factor**top
+    too_many = bool(nearest**bottom > largest**bottom * factor**top)
     return nearest - 1 if too_many else nearest
 
 

@@ -152,6 +152,8 @@ class Feed:
             prefetch_factor=2,
             pin_memory=kind == "cuda",
             multiprocessing_context=_processes(),
+            # Its own, or it would draw from the one that dropout draws from.
+            generator=torch.Generator(),
         )
 
 

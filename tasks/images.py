@@ -137,6 +137,12 @@ class Images:
         return there.expand(-1, self.channels, -1, -1) if there.shape[1] == 1 else _luma(there)
 
 
+def as_packed(parts: Sequence[Part], device: "torch.device") -> Images:
+    """Images as squares of the side and with the channels that the first part's pack has."""
+    pack = parts[0].pack
+    return Images(Source(parts, pack.side), pack.channels, device)
+
+
 def _luma(images: "Tensor") -> "Tensor":
     """Colour images beside grey ones, as `tasks.packs.luma` has them."""
     import torch

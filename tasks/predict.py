@@ -1,28 +1,35 @@
 """Predicts a test split with stored weights; all metrics are computed from what it stores."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.classification import load_weights
+from tasks import plugins
+from tasks.classification import Classifier, load_for
+from tasks.companion import Companion, features_of
 from tasks.duplicates import excluded
 from tasks.errors import InputError
-from tasks.images import Images, Normalise, Source, part
+from tasks.images import Images, Normalise, Part, Source, as_packed, part
 from tasks.inference import logits_of
 from tasks.packs import Indices, Pack, held_out
 from tasks.predictions import StoredPredictions, save_predictions
 from tasks.results import write_result
-from tasks.specs import EvaluateSpec, Key, Progress, Work
+from tasks.specs import EvaluateSpec, Key, Plugin, Progress, Work
 
 WEIGHTS = ("selected", "last")
+
+Probabilities = NDArray[np.float32]
+"""Images × classes."""
 
 
 def predict(spec: EvaluateSpec, inputs: Mapping[Key, Path], out: Path, device: str = "cpu") -> Work:
     """Write `predictions.npz`: class probabilities of every test image, and its label.
 
-    The validation-selected weights are needed; the last ones are predicted where they were kept.
+    The validation-selected weights are needed; the last ones are predicted where they were kept,
+    and the companion of the network where it has one.
 
     Args:
         inputs: the folders of the trial, the test pack and the duplicates that `spec` names.
@@ -32,35 +39,37 @@ def predict(spec: EvaluateSpec, inputs: Mapping[Key, Path], out: Path, device: s
     started = time.perf_counter()
     trial, place = inputs[spec.trial], torch.device(device)
     pack = Pack(inputs[spec.test])
-    rows = _rows(spec, pack, inputs)
     classes = spec.classes or pack.classes
-    labels = np.zeros(0, np.int64)
-    found: dict[str, np.ndarray[tuple[int, int], np.dtype[np.float32]]] = {}
+    tested = part(pack, _rows(spec, pack, inputs), classes)
+    found: dict[str, Probabilities] = {}
+    companion: Probabilities | None = None
     for done, name in enumerate(WEIGHTS):
         path = trial / f"{name}.safetensors"
         if path.exists():
-            classifier, known = load_weights(path)
-            if known != classes:
-                raise InputError(
-                    f"{path.name} knows {len(known)} classes, not those of the test set"
-                )
+            classifier, known = load_for(path, classes)
             classifier.network.to(place).to(memory_format=torch.channels_last)
-            tested = part(pack, rows, classes)
-            labels = tested.labels
             images = Images(Source([tested], classifier.input_size), classifier.channels, place)
             normalise = Normalise(classifier.mean, classifier.std, place)
             parts = logits_of(classifier.network, images, normalise, spec.precision)
-            logits = torch.cat(parts)
-            found[name] = logits.softmax(1).cpu().numpy()
+            probabilities = torch.cat(parts).softmax(1).cpu().numpy()
+            found[name] = probabilities[:, _order(known, classes)]
+            if name == "selected" and spec.companion is not None:
+                asked = _ask(spec.companion, trial, classifier, tested, images, normalise)
+                companion = asked[:, _order(known, classes)]
         yield Progress(done=done + 1, total=len(WEIGHTS))
     if "selected" not in found:
         raise InputError(
             "the weights of this trial were not kept (keep_weights: none): train it again with "
             "keep_weights: selected in a new store"
         )
-    stored = StoredPredictions(labels=labels, selected=found["selected"], last=found.get("last"))
+    stored = StoredPredictions(
+        labels=tested.labels,
+        selected=found["selected"],
+        last=found.get("last"),
+        companion=companion,
+    )
     save_predictions(out / "predictions.npz", stored)
-    write_result(out, {"images": len(rows), "seconds": time.perf_counter() - started})
+    write_result(out, {"images": len(tested.labels), "seconds": time.perf_counter() - started})
 
 
 def _rows(spec: EvaluateSpec, pack: Pack, inputs: Mapping[Key, Path]) -> Indices:
@@ -71,3 +80,24 @@ def _rows(spec: EvaluateSpec, pack: Pack, inputs: Mapping[Key, Path]) -> Indices
     if spec.without is not None:
         rows = np.setdiff1d(rows, excluded(inputs[spec.without]))
     return rows
+
+
+def _order(known: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The columns of `classes` in predictions whose columns are `known`."""
+    return [known.index(name) for name in classes]
+
+
+def _ask(
+    chosen: Plugin,
+    trial: Path,
+    classifier: Classifier,
+    tested: Part,
+    images: Images,
+    normalise: Normalise,
+) -> Probabilities:
+    """The probabilities of the companion, which sees images as it did when it was fitted."""
+    kind = chosen.config.features
+    seen = as_packed([tested], images.device) if kind == "pixels" else images
+    features = features_of(kind, classifier, seen, normalise)
+    companion: Companion = plugins.build("companions", chosen)
+    return companion.load(trial / "companion.npz").predict(features)

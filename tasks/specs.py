@@ -43,6 +43,8 @@ def _hashed_fields(kind: type) -> tuple[str, ...]:
 
 def canonical(value: Any) -> Any:
     """Reduce `value` to JSON types: every default written out, locators left out, `2.0` as `2`."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: canonical(getattr(value, name)) for name in _hashed_fields(type(value))}
     if isinstance(value, Mapping):
@@ -53,8 +55,6 @@ def canonical(value: Any) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"{value} cannot be part of a key: use a finite number")
         return int(value) if value.is_integer() else value
-    if value is None or isinstance(value, bool | int | str):
-        return value
     raise TypeError(f"{type(value).__name__} cannot be part of a key")
 
 
@@ -309,6 +309,8 @@ class EvaluateSpec:
     """In the label order of the trial, whose key says them; a test set may order them its way."""
     precision: Annotated[str, NotHashed()] = "auto"
     """As in the trial's recipe."""
+    companion: Annotated[Plugin | None, NotHashed()] = None
+    """As in the trial's cell; it is asked for its predictions too."""
 
 
 Spec = PackSpec | DuplicatesSpec | FitSpec | SampleSpec | GatherSpec | TrialSpec | EvaluateSpec

@@ -121,9 +121,11 @@ def _optimizer(network: "nn.Module", recipe: Recipe) -> tuple["torch.optim.Optim
     from timm.optim._optim_factory import create_optimizer_v2
     from timm.scheduler.scheduler_factory import create_scheduler_v2
 
+    # timm's `sgd` is Nesterov's, which there is not without momentum.
+    plain = recipe.optimizer == "sgd" and recipe.momentum == 0
     optimizer = create_optimizer_v2(
         network,
-        opt=recipe.optimizer,
+        opt="momentum" if plain else recipe.optimizer,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
         momentum=recipe.momentum,

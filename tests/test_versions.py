@@ -16,16 +16,32 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RECORDED = Path(__file__).with_name("versions.json")
-PLUGIN_KINDS = ("datasets", "generators", "classifiers", "metrics")
+PLUGIN_KINDS = (
+    "datasets",
+    "generators",
+    "augmentations",
+    "classifiers",
+    "companions",
+    "metrics",
+)
 REWRITE = "python -m tests.test_versions"
 
 STEPS = {
     "pack": ("tasks/pack.py", "tasks/packs.py"),
+    "duplicates": ("tasks/duplicates.py", "tasks/packs.py"),
     "fit": ("tasks/fit.py", "tasks/generation.py", "tasks/packs.py"),
     "sample": ("tasks/generate.py", "tasks/generation.py", "tasks/packs.py"),
     "gather": ("tasks/pack.py", "tasks/packs.py"),
-    "trial": ("tasks/train.py", "tasks/classification.py", "tasks/images.py", "tasks/packs.py"),
-    "evaluate": ("tasks/predict.py", "tasks/images.py", "tasks/predictions.py"),
+    "trial": (
+        *("tasks/train.py", "tasks/stepping.py", "tasks/drawing.py", "tasks/feeding.py"),
+        *("tasks/inference.py", "tasks/images.py", "tasks/views.py", "tasks/packs.py"),
+        *("tasks/classification.py", "tasks/initialisation.py", "tasks/companion.py"),
+        *("tasks/augmentation.py", "tasks/classifiers/_checkpoints.py"),
+    ),
+    "evaluate": (
+        *("tasks/predict.py", "tasks/inference.py", "tasks/images.py", "tasks/predictions.py"),
+        "tasks/companion.py",
+    ),
 }
 """The files whose code decides what a step of each kind writes."""
 

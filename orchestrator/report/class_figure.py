@@ -1,7 +1,7 @@
 """The figure of the classes: how many training images each has, and how well it is recognised."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.drawing import (
@@ -54,6 +54,7 @@ def class_figure(result: StudyResult) -> str:
     heights = [*([1.0] if has_counts else []), *([1.0] if recalls else [])]
     if not heights:
         return ""
+    floor = _floor(recalls.values())
     num_columns = min(2, len(drawn))
     num_blocks = -(-len(drawn) // num_columns)
 
@@ -65,7 +66,7 @@ def class_figure(result: StudyResult) -> str:
             if has_counts:
                 _draw_counts(panels[0], profile)
             if recalls:
-                _draw_recall(panels[-1], {i: recalls[i] for i in cells if i in recalls})
+                _draw_recall(panels[-1], {i: recalls[i] for i in cells if i in recalls}, floor)
             panels[0].set_title(_title([result.cells[index] for index in cells]))
             _name_classes(panels[-1], result.classes)
 
@@ -117,7 +118,13 @@ def _draw_bars(axes: "Axes", real: Counts, synthetic: Counts) -> None:
         axes.step(range(len(shown)), shown, where="mid", color=INK, lw=1.5, label="synthetic")
 
 
-def _draw_recall(axes: "Axes", recalls: Mapping[int, Sequence[float | None]]) -> None:
+def _floor(recalls: Iterable[Sequence[float | None]]) -> int:
+    """Where the axis of recall starts in all panels: the quarter below the least one, in %."""
+    known = [value for values in recalls for value in values if value is not None]
+    return min(75, 25 * int(4 * min(known, default=0.0)))
+
+
+def _draw_recall(axes: "Axes", recalls: Mapping[int, Sequence[float | None]], floor: int) -> None:
     for place, (index, values) in enumerate(recalls.items()):
         # Side by side within a class, so that equal ones do not hide each other.
         shift = 0.5 * ((place + 0.5) / len(recalls) - 0.5)
@@ -129,8 +136,8 @@ def _draw_recall(axes: "Axes", recalls: Mapping[int, Sequence[float | None]]) ->
             color=SERIES[colour_and_dash(index)[0]],
             linewidths=0,
         )
-    axes.set_ylim(-4, 104)
-    axes.set_yticks([0, 25, 50, 75, 100])
+    axes.set_ylim(floor - 2, 102)
+    axes.set_yticks(range(floor, 101, 25 if floor < 75 else 5))
     axes.set_ylabel("recall, %")
 
 

@@ -317,7 +317,7 @@ def evaluate(
         if labels is None or test_dir is not None:
             raise InputError("--predictions: give --labels FILE|DIR with it, and no --test-dir")
         truth = labels_of("--labels", labels)
-        found, classes, _ = read_predictions(predictions)
+        found, classes = read_predictions(predictions)
     else:
         assert checkpoint is not None
         if test_dir is None:

@@ -30,8 +30,8 @@ def read_json(flag: str, path: Path) -> Any:
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        names = [key for key, _ in pairs]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise InputError(f"names {twice!r} twice: keep one")
     return found
 

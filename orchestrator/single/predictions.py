@@ -58,7 +58,9 @@ def _lines(document: dict[str, Any]) -> str:
         f"{json.dumps(name)}: {json.dumps(entry)}"
         for name, entry in document["predictions"].items()
     ]
-    return '{\n%s,\n"predictions": {\n%s\n}\n}\n' % (",\n".join(rest), ",\n".join(images))
+    return "\n".join(
+        ["{", *(f"{line}," for line in rest), '"predictions": {', ",\n".join(images), "}", "}", ""]
+    )
 
 
 def _entry(row: NDArray[np.float32], classes: Sequence[str], every_class: bool) -> dict[str, Any]:
@@ -78,12 +80,12 @@ def _shortest(value: np.float32) -> float:
     return float(str(value))
 
 
-def read_predictions(path: Path) -> tuple[Inferred, tuple[str, ...], str]:
+def read_predictions(path: Path) -> tuple[Inferred, tuple[str, ...]]:
     """Read such a file back.
 
     Where it holds five classes an image the others get 0, which every ranking metric can bear.
 
-    Returns the predictions, the classes in label order, and the name of the model.
+    Returns the predictions, and the classes in label order.
     Raises InputError naming the entry that cannot be.
     """
     document = read_json(FLAG, path)
@@ -91,8 +93,8 @@ def read_predictions(path: Path) -> tuple[Inferred, tuple[str, ...], str]:
     if not isinstance(document, dict) or not isinstance(document.get("predictions"), dict):
         raise InputError(f"{where}: was not written by `augury infer` (no mapping of predictions)")
     about = document.get("checkpoint")
-    classes = about.get("classes") if isinstance(about, dict) else None
-    if not _are_names(classes) or len(set(classes)) < len(classes) or not classes:
+    classes: Any = about.get("classes") if isinstance(about, dict) else None
+    if not classes or not _are_names(classes) or len(set(classes)) < len(classes):
         raise InputError(f"{where}: checkpoint.classes must be a list of different names")
     skipped = document.get("skipped", [])
     if not _are_names(skipped):
@@ -107,7 +109,7 @@ def read_predictions(path: Path) -> tuple[Inferred, tuple[str, ...], str]:
         if wrong:
             raise InputError(f"{where}: {name!r}: {wrong}")
     inferred = Inferred(names=tuple(entries), probabilities=probabilities, skipped=tuple(skipped))
-    return inferred, tuple(classes), str(about.get("model", ""))
+    return inferred, tuple(classes)
 
 
 def _are_names(value: Any) -> bool:

@@ -26,13 +26,14 @@ class _Course:
         self.steps, self.eval_every = training.cell.steps, training.cell.eval_every
         self.total = self.steps * seeds_to_train
         self._before, self._seed = 0, -1
+        self._row: dict[str, float] = {}
         self._begun: tuple[float, int] | None = None
 
     def done(self, seed: int, progress: Progress) -> int:
         """Steps of all seeds so far."""
         if seed != self._seed:
             self._before += self.steps if self._seed >= 0 else 0
-            self._seed = seed
+            self._seed, self._row = seed, {}
         done = self._before + progress.done
         # What an earlier command did of a training that goes on took no time now.
         self._begun = self._begun or (time.monotonic(), done)
@@ -47,11 +48,13 @@ class _Course:
         return (time.monotonic() - since) / (done - first) * (self.total - done)
 
     def says(self, progress: Progress) -> str:
-        """`epoch 3/10, loss 0.812, accuracy 0.85 (validation 0.83)`."""
-        row = progress.metrics
-        epoch, epochs = row["epoch"], self.steps / self.eval_every
+        """`epoch 3/10, loss 0.812, accuracy 0.851, validation 0.830`; scores as last measured."""
+        self._row = row = progress.metrics or self._row
+        epochs = f"{progress.done / self.eval_every:.3g}/{self.steps / self.eval_every:.3g}"
+        if not row:
+            return f"epoch {epochs}"
         return (
-            f"epoch {epoch:.4g}/{epochs:.4g}, loss {row['train_loss']:.3f}, "
+            f"epoch {epochs}, loss {row['train_loss']:.3f}, "
             f"accuracy {row['train_accuracy']:.3f}, validation {row['val_accuracy']:.3f}"
         )
 

@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator import yaml12
 from orchestrator.schema import study_schema
-from orchestrator.settings import TrainSettings, field_names
+from orchestrator.settings import MixingSettings, SubsetSettings, TrainSettings
 from orchestrator.study import STUDY_KEYS, bundled, load_study
+from orchestrator.validating import field_names
 from tasks import plugins
 from tasks.errors import InputError
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from orchestrator.grid import Cell, base_subset, candidates, cells
+from orchestrator.models import model_label
 from orchestrator.overlay import merge
-from orchestrator.settings import FolderSet, GeneratedSet, model_label
+from orchestrator.settings import FolderSet, GeneratedSet
 from orchestrator.study import StudySpec, bundled, load_study
 from tasks.errors import InputError
 

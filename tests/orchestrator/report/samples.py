@@ -265,8 +265,8 @@ def two_hundred_classes() -> StudyResult:
 def duplicated() -> StudyResult:
     """Test images that stand in the train split too, dropped in one set and left in another."""
     rng = np.random.default_rng(3)
-    images = [png(rng.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(5)]
-    pairs = tuple((image, image) for image in images)
+    images = [png(rng.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(10)]
+    pairs = tuple(zip(images[:5], images[5:], strict=True))
     checks = (
         DuplicateCheck(
             where="test", num_test=797, num_exact=10, num_near=2, dropped=False, pairs=pairs
