@@ -25,6 +25,11 @@ class Steps:
         key: Key | None = None,
         note: str = "",
     ) -> Key:
+        """Keep a step unless it is known already.
+
+        Args:
+            key: of `spec`, where it was computed before.
+        """
         key = key or content_key(spec.KIND, VERSIONS[spec.KIND], spec)
         if key not in self.found:
             self.found[key] = Step(
@@ -45,7 +50,14 @@ def key_of(spec: Any) -> Key:
     return content_key(spec.KIND, VERSIONS[spec.KIND], spec)
 
 
-@functools.lru_cache(maxsize=65536)
 def part_key(part: Any) -> Key:
     """A hash that stands for a large part of a cell."""
+    try:
+        return _part_key(part)
+    except TypeError:  # some settings hold dictionaries, which cannot be looked up
+        return _part_key.__wrapped__(part)
+
+
+@functools.lru_cache(maxsize=65536)
+def _part_key(part: Any) -> Key:
     return content_key(type(part).__name__, 1, part)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import parsing, yaml12
 from orchestrator.models import parse_model
 from orchestrator.overlay import merge, set_path
+from orchestrator.report.spelling import spelled
 from orchestrator.settings import (
     VARIANTS,
     CellSettings,
@@ -107,21 +108,12 @@ def label_of(coordinates: Iterable[tuple[str, Any]]) -> str:
     """A short name for a cell, such as `mixed, fraction=0.25`."""
     parts = []
     for path, value in coordinates:
-        if value is None:
-            continue
-        text = spelled(value)
-        parts.append(text if path in BARE_AXES else f"{path.rpartition('.')[2]}={text}")
+        name = path.rpartition(".")[2]
+        if path in BARE_AXES:
+            parts.append(f"no {name}" if value is None else spelled(value))
+        else:
+            parts.append(f"{name}={spelled(value)}")
     return ", ".join(parts) or "all"
-
-
-def spelled(value: Any) -> str:
-    """An axis value for people: `{name: small_cnn, width: 8}` is `small_cnn width=8`."""
-    if isinstance(value, dict):
-        rest = [f"{key}={spelled(item)}" for key, item in value.items() if key != "name"]
-        return " ".join([*([str(value["name"])] if "name" in value else []), *rest])
-    if isinstance(value, list):
-        return " + ".join(spelled(item) for item in value)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def base_subset(spec: "StudySpec", winner: Any = None) -> SubsetSettings:

@@ -145,7 +145,7 @@ def _winner(
         mean = sum(values) / len(values)
         # Strictly greater: ties go to the cell that stands first in the file.
         if best is None or mean > best[0]:
-            best = (mean, dict(cell.coordinates)[best_of.path])
+            best = (mean, dict(cell.coordinates).get(best_of.path))
     return (() if best is None else (best[1],)), keys
 
 

@@ -202,6 +202,6 @@ def _cell_key(spec: CellSpec) -> Key:
 
 
 def _shown(coordinates: tuple[tuple[str, Any], ...], variant: str) -> tuple[tuple[str, Any], ...]:
-    """Without the synthetic set a `real` cell happens to stand beside: it is for all of them."""
+    """Without the axes that do not matter to a cell: a `real` one stands for all synthetic sets."""
     inert = {"real": ("sets", "synthetic", "mixing"), "synthetic": ("mixing",)}.get(variant, ())
-    return tuple((path, None if path.split(".")[0] in inert else v) for path, v in coordinates)
+    return tuple((path, v) for path, v in coordinates if path.split(".")[0] not in inert)

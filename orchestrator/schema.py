@@ -27,6 +27,7 @@ from orchestrator.settings import (
 from orchestrator.study import FOLDS, KEEP_WEIGHTS
 from tasks import plugins
 from tasks.classifiers import _timm_catalog
+from tasks.specs import canonical
 
 Schema = dict[str, Any]
 NULLABLE = ["object", "null"]
@@ -227,16 +228,24 @@ def _train() -> Schema:
 
 
 def _model() -> Schema:
-    own = [_plugin("classifiers", n) for n in plugins.names("classifiers") if n != "timm"]
-    timm = _fields(plugins.module("classifiers", "timm").Config)["properties"]
-    named = {"name": TIMM, "pretrained": timm["pretrained"]}
-    chosen = {"name": {"const": "timm"}, **timm, "architecture": {"default": "resnet50", **TIMM}}
+    own = [_classifier(name) for name in plugins.names("classifiers") if name != "timm"]
+    timm = _classifier("timm")["properties"]
+    named = {**{key: timm[key] for key in timm if key != "architecture"}, "name": TIMM}
+    chosen = {**timm, "architecture": {"default": "resnet50", **TIMM}}
     other = [
         {**_object(properties, "A model of timm."), "required": ["name"]}
         for properties in (named, chosen)
     ]
     found = _one_of("The classifier: one of Augury's own, or any timm name.", [*own, *other])
     return {**found, "anyOf": [*found["anyOf"], TIMM]}
+
+
+def _classifier(name: str) -> Schema:
+    """A file of `tasks/classifiers`, without the places that planning fills in."""
+    found = _plugin("classifiers", name)
+    said = ("name", *canonical(plugins.plugin("classifiers", name).config))
+    properties = {key: part for key, part in found["properties"].items() if key in said}
+    return {**found, "properties": properties}
 
 
 def _timm_names() -> Schema:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,15 +15,23 @@ from tasks.errors import InputError, nearest
 from tasks.specs import Plugin
 
 
-def explain(error: ValidationError, path: str, known: Iterable[str] = ()) -> InputError:
-    """Turn the first complaint of pydantic into one line with the path in the file."""
+def explain(error: ValidationError, path: str, values: Any, section: type) -> InputError:
+    """Turn the first complaint of pydantic into one line with the path in the file.
+
+    Args:
+        values: what was checked against `section`.
+    """
     first = error.errors(include_url=False)[0]
     kind, given, more = first["type"], first.get("input"), first.get("ctx", {})
     where = path
     for part in first["loc"]:
+        if isinstance(part, str) and not isinstance(values, dict):
+            continue  # not a key: which of several types pydantic tried
         where += f"[{part}]" if isinstance(part, int) else f".{part}"
+        values = values[part] if isinstance(part, int) else values.get(part)
     if kind == "unexpected_keyword_argument":
-        key = str(first["loc"][-1])
+        *above, key = map(str, first["loc"])
+        known = field_names(_section_at(section, above))
         return InputError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return InputError(f"{where}: is missing")
@@ -37,6 +46,20 @@ def explain(error: ValidationError, path: str, known: Iterable[str] = ()) -> Inp
         return InputError(f"{where}: {WORDS[kind].format(**more)} was expected, not {shown(given)}")
     what = first["msg"][:1].lower() + first["msg"][1:]
     return InputError(f"{where}: {what}, not {shown(given)}")
+
+
+def _section_at(section: type, parts: Iterable[str]) -> type:
+    """The section that a way through the fields of another leads into."""
+    for part in parts:
+        hint = typing.get_type_hints(section).get(part)
+        section = next(filter(dataclasses.is_dataclass, _types_in(hint)), section)
+    return section
+
+
+def _types_in(hint: Any) -> Iterator[Any]:
+    yield hint
+    for argument in typing.get_args(hint):
+        yield from _types_in(argument)
 
 
 WORDS: Mapping[str, str] = {
@@ -69,11 +92,10 @@ def shown(value: Any) -> str:
 
 @functools.lru_cache(maxsize=65536)
 def _validated(kind: Any, text: str, path: str) -> Any:
-    known = [item.name for item in dataclasses.fields(kind)]
     try:
         return _adapter(kind).validate_json(text)
     except ValidationError as error:
-        raise explain(error, path, known) from error
+        raise explain(error, path, json.loads(text), kind) from error
 
 
 @functools.cache

@@ -1,11 +1,11 @@
 """The numbers of a report: one row for each cell and metric, and for each other test set."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.report.results import CellResult, StudyResult, TrialResult
+from orchestrator.report.spelling import spelled
 from orchestrator.report.statistics import Paired, Place, holm, mean, paired, sample_std
 
 BESIDE = ("top1_last", "val_top1")
@@ -191,13 +191,6 @@ def _drop(cell: CellResult, metric: str, where: str) -> Drop | None:
     return Drop(mean=mean(lost), std=sample_std(lost), n=len(lost)) if lost else None
 
 
-def value_text(value: Any) -> str:
-    """Spell the value of an axis: text as it is, nothing for none, anything else as in JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
 def coordinate_texts(result: StudyResult, coordinates: Mapping[str, Any]) -> tuple[str, ...]:
     """One text an axis, empty where a cell has no value on it."""
-    return tuple(value_text(coordinates[a]) if a in coordinates else "" for a in result.axes)
+    return tuple(spelled(coordinates[a]) if a in coordinates else "" for a in result.axes)

@@ -2,40 +2,41 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import InputError
 
 
-def device_of(asked: str | None) -> str:
-    """The device that was asked for, else a GPU where torch sees one.
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What computes."""
 
-    Raises InputError for one that is not there.
+    device: str
+    threads: int
+
+
+def take_place(device: str | None, threads: int | None) -> Place:
+    """Load torch with the device and the threads that were asked for.
+
+    Where nothing is said, that is a GPU if torch sees one, and as many threads as torch takes: one
+    for each core, or `OMP_NUM_THREADS`.
+
+    Raises InputError for a device that is not there.
     """
+    # Where others use the cores too, threads that spin while they wait cost four times as much.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     there = ["cpu"]
     if torch.cuda.is_available():
         there += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if asked is None:
-        return "cuda" if "cuda" in there else "cpu"
-    if asked not in there:
-        raise InputError(f"--device {asked}: torch sees no such device; choose from {_few(there)}")
-    return asked
-
-
-def num_threads(asked: int | None) -> int:
-    """The threads that were asked for, else torch's own choice, which is the cores."""
-    import torch
-
-    return asked or torch.get_num_threads()
-
-
-def take_threads(asked: int | None) -> None:
-    """Give this process the threads that were asked for."""
-    import torch
-
-    torch.set_num_threads(num_threads(asked))
+    if device is not None and device not in there:
+        raise InputError(f"--device {device}: torch sees only {', '.join(there[:4])}")
+    usual = "cuda" if "cuda" in there else "cpu"
+    return Place(device=device or usual, threads=torch.get_num_threads())
 
 
 def check_target(flag: str, path: Path, suffixes: Sequence[str]) -> None:
@@ -65,7 +66,3 @@ def some(names: Sequence[str], at_most: int = 3) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
     return ", ".join(repr(name) for name in names[:at_most]) + more
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:4])

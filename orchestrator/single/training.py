@@ -14,7 +14,7 @@ from orchestrator.plan import PlannedCell, PlannedTrial, Step
 from orchestrator.real import RealImages, count, pack_of
 from orchestrator.resolve import plan_cell
 from orchestrator.settings import CellSettings, Dataset, FolderSet, SubsetSettings
-from orchestrator.single.places import aside
+from orchestrator.single.places import Place, aside
 from orchestrator.single.settings import flagged
 from orchestrator.steps import (
     Setting,
@@ -187,7 +187,7 @@ class Workplace:
         return self.ledger.record("trial", trial.trial) is not None
 
 
-def workplace(device: str, threads: int) -> Workplace:
+def workplace(place: Place) -> Workplace:
     """The store of single trainings, in the cache of this machine.
 
     Threads and device change the last digits and are no part of a key, so each has its own: what
@@ -195,7 +195,7 @@ def workplace(device: str, threads: int) -> Workplace:
 
     Raises InputError where nothing can be written.
     """
-    folder = cache_dir() / "single" / f"{device.partition(':')[0]}-{threads}"
+    folder = cache_dir() / "single" / f"{place.device.partition(':')[0]}-{place.threads}"
     try:
         ledger = Ledger(str(folder))
         ledger.check_writable()
@@ -208,9 +208,9 @@ def workplace(device: str, threads: int) -> Workplace:
         store_id=name_store(ledger),
         commit=source_commit(),
         keep_weights="selected",
-        threads=threads,
+        threads=place.threads,
     )
-    return Workplace(ledger=ledger, setting=setting, device=device)
+    return Workplace(ledger=ledger, setting=setting, device=place.device)
 
 
 def train(

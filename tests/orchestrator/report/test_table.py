@@ -147,7 +147,7 @@ def test_models_that_differ_show_their_parameters() -> None:
     assert [line.texts[place] for line in grid.lines[::3]] == ["11.18", "23.53", "27.83", "85.81"]
 
 
-def test_values_of_axes_are_spelled_as_in_json() -> None:
+def test_values_of_axes_are_spelled_for_people() -> None:
     whole = samples.digits()
     values: list[dict[str, Any]] = [{"variant": True}, {"variant": [1, 2]}, {}]
     cells = tuple(
