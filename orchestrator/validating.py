@@ -28,7 +28,7 @@ def explain(error: ValidationError, path: str, values: Any, section: type) -> In
         if isinstance(part, str) and not isinstance(values, dict):
             continue  # not a key: which of several types pydantic tried
         where += f"[{part}]" if isinstance(part, int) else f".{part}"
-        values = values[part] if isinstance(part, int) else values.get(part)
+        values = _item(values, part)
     if kind == "unexpected_keyword_argument":
         *above, key = map(str, first["loc"])
         known = field_names(_section_at(section, above))
@@ -48,11 +48,19 @@ def explain(error: ValidationError, path: str, values: Any, section: type) -> In
     return InputError(f"{where}: {what}, not {shown(given)}")
 
 
+def _item(values: Any, part: str | int) -> Any:
+    """What stands at a key or an index, if anything does."""
+    if isinstance(values, dict):
+        return values.get(part)
+    return dict(enumerate(values)).get(part) if isinstance(values, list) else None
+
+
 def _section_at(section: type, parts: Iterable[str]) -> type:
     """The section that a way through the fields of another leads into."""
     for part in parts:
         hint = typing.get_type_hints(section).get(part)
-        section = next(filter(dataclasses.is_dataclass, _types_in(hint)), section)
+        inner = [kind for kind in _types_in(hint) if dataclasses.is_dataclass(kind)]
+        section = next((kind for kind in inner if isinstance(kind, type)), section)
     return section
 
 
