@@ -52,7 +52,8 @@ def _item(values: Any, part: str | int) -> Any:
     """What stands at a key or an index, if anything does."""
     if isinstance(values, dict):
         return values.get(part)
-    return dict(enumerate(values)).get(part) if isinstance(values, list) else None
+    inside = isinstance(values, list) and isinstance(part, int) and part < len(values)
+    return values[part] if inside else None
 
 
 def _section_at(section: type, parts: Iterable[str]) -> type:
@@ -73,6 +74,7 @@ def _types_in(hint: Any) -> Iterator[Any]:
 WORDS: Mapping[str, str] = {
     "bool_type": "true or false",
     "dataclass_type": "a mapping",
+    "dict_type": "a mapping",
     "float_type": "a number",
     "greater_than": "a number greater than {gt:g}",
     "greater_than_equal": "a number of at least {ge:g}",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.report.wording import counted
 from orchestrator.single.inferring import Inferred
 from orchestrator.single.labels import Labels
 from orchestrator.single.places import some
@@ -56,15 +57,14 @@ def matched(
     Raises InputError naming the first images and classes that stand on one side alone.
     """
     predicted = set(inferred.names)
-    _none("predictions without a label", sorted(predicted - set(labels)))
-    _none("labels without a prediction", sorted(set(labels) - predicted - set(inferred.skipped)))
-    told = {labels[name] for name in inferred.names}
-    _none("classes of the labels that the model does not know", sorted(told - set(classes)))
+    told = {labels[name] for name in inferred.names if name in labels}
+    unpredicted = set(labels) - predicted - set(inferred.skipped)
+    _none("prediction", "without a label", sorted(predicted - set(labels)))
+    _none("label", "without a prediction", sorted(unpredicted))
+    _none("class", "of the labels that the model does not know", sorted(told - set(classes)))
     if not allow_missing:
-        _none(
-            "classes of the model without a label (if that is meant, say --allow-missing)",
-            [name for name in classes if name not in told],
-        )
+        absent = [name for name in classes if name not in told]
+        _none("class", "of the model without a label (--allow-missing, if that is meant)", absent)
     place = {name: index for index, name in enumerate(classes)}
     return Predictions(
         probabilities=inferred.probabilities,
@@ -73,9 +73,10 @@ def matched(
     )
 
 
-def _none(what: str, wrong: Sequence[str]) -> None:
+def _none(noun: str, which: str, wrong: Sequence[str]) -> None:
     if wrong:
-        raise InputError(f"{len(wrong)} {what}: {some(wrong)}")
+        plural = "classes" if noun == "class" else ""
+        raise InputError(f"{counted(len(wrong), noun, plural)} {which}: {some(wrong)}")
 
 
 def evaluated(

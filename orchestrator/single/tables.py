@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from orchestrator.report.wording import counted, percent
@@ -123,8 +122,4 @@ def _drawn(table: "Table") -> str:
     page = Console(file=io.StringIO(), width=WIDE, color_system=None, legacy_windows=False)
     with page.capture() as drawn:
         page.print(table)
-    lines = (line.rstrip() for line in drawn.get().splitlines())
-    text = "\n".join(line for line in lines)
-    # Rich draws lines of its own where the terminal can show them.
-    encoding = sys.stdout.encoding or "ascii"
-    return text.encode(encoding, "replace").decode(encoding)
+    return "\n".join(line.rstrip() for line in drawn.get().splitlines())

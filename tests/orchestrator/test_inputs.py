@@ -12,7 +12,7 @@ from PIL import Image
 
 from orchestrator.inputs import FileCache, identify, placeholder
 from tasks import plugins
-from tasks.datasets import fashion_mnist, image_folder
+from tasks.datasets import _files, fashion_mnist, image_folder
 from tasks.errors import InputError
 from tasks.reading import DataMissing
 from tasks.specs import Plugin
@@ -220,7 +220,7 @@ def test_faults_of_the_disk_are_one_line(
     def broken(path: Path) -> str:
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr(image_folder, "file_sha256", broken)
+    monkeypatch.setattr(_files, "file_sha256", broken)
     with pytest.raises(InputError, match=r"^image_folder: \[Errno 5\] Input/output error") as error:
         identify([folder_of(images)], tmp_path / "files.sqlite")
     assert "\n" not in str(error.value)

@@ -56,7 +56,9 @@ seeds: [7]
 GOLDEN_KEYS = {
     "pack digits train": "f08c2f8c33d6dc39bb01d8926ee9e0c20bf6ef3e8de4249427d15311140e6cc7",
     "pack digits test": "babc0125150c71d81e0f5741cf27dcfc23e30341c3e3e54de2fbde4d2028bbfd",
-    "check digits for duplicates": "3a8a268c5761b1cbdb788009cd3f19b0d56228b5f57418f9a0f70bf704f99ef5",
+    "check digits for duplicates": (
+        "3a8a268c5761b1cbdb788009cd3f19b0d56228b5f57418f9a0f70bf704f99ef5"
+    ),
     "fit vae": "09e6e1f753613e649ea7d6b3eacd782fa1319c66052f60cadb8e50fac4ddf8f2",
     "sample vae": "a5f6cb929d2751a9cdded0e5be9dca91019117ce87eb84e047057fc2fda3ede0",
     "gather vae": "7bb0f9ccc5c430eaa17b420b6aa4b8fa1558933a951ca2cf1a673da46644dd65",
@@ -258,9 +260,7 @@ def nested(place: tuple[str, ...], value: Any) -> Any:
 
 FILLED_IN = ("timm.weights", "transformers.folder")
 """Where planning found local weights that it names by content: no study says it."""
-SETTINGS = {
-    setting.label: setting for setting in all_settings() if setting.label not in FILLED_IN
-}
+SETTINGS = {setting.label: setting for setting in all_settings() if setting.label not in FILLED_IN}
 INERT = {
     "train.pretrained": "Augury's own models have no weights to start from; see timm.pretrained",
     **{label: "it is marked" for label, setting in SETTINGS.items() if is_marked(setting)},

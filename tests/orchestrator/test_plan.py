@@ -84,6 +84,7 @@ def test_a_study_is_counted_and_its_steps_are_made_once(tmp_path: Path) -> None:
     kinds = [step.kind for step in plan.steps.values()]
     assert {kind: kinds.count(kind) for kind in kinds} == {
         "pack": 2,
+        "duplicates": 1,
         "fit": 1,
         "sample": 1,
         "gather": 1,
@@ -113,6 +114,7 @@ def test_needs_are_what_a_step_reads(tmp_path: Path) -> None:
     assert needs == {
         "pack digits train": set(),
         "pack digits test": set(),
+        "check digits for duplicates": {"pack digits train", "pack digits test"},
         "fit vae": {"pack digits train"},
         "sample vae": {"fit vae", "pack digits train"},
         "gather vae": {"sample vae"},
@@ -486,27 +488,36 @@ def titles(plan: Plan, done: Sequence[str], failed: Sequence[str] = ()) -> list[
 
 def test_what_only_finished_steps_need_is_left_out(tmp_path: Path) -> None:
     plan = planned(loaded(tmp_path, seeds=[0]))
-    assert titles(plan, ["gather vae"]) == [
+    checked = "check digits for duplicates"
+    assert titles(plan, ["gather vae", checked]) == [
         "pack digits train",
         "pack digits test",
         "train small_cnn",
         "evaluate small_cnn",
     ]
-    assert titles(plan, ["train small_cnn"]) == ["pack digits test", "evaluate small_cnn"]
-    assert titles(plan, ["evaluate small_cnn"]) == []
+    found = titles(plan, ["train small_cnn", checked])
+    assert found == ["pack digits test", "evaluate small_cnn"]
+    assert titles(plan, ["evaluate small_cnn", checked]) == []
+    assert titles(plan, ["evaluate small_cnn"]) == [
+        "pack digits train",
+        "pack digits test",
+        checked,
+    ]
 
 
 def test_what_needs_a_failed_step_is_left_out(tmp_path: Path) -> None:
     plan = planned(loaded(tmp_path, seeds=[0], axes={"variant": ["real", "mixed"]}))
+    checked = "check digits for duplicates"
     found = titles(plan, [], ["fit vae"])
     assert found == [
         "pack digits train",
         "pack digits test",
+        checked,
         "train small_cnn",
         "evaluate small_cnn",
     ]
     assert titles(plan, [], ["pack digits train"]) == []
-    assert titles(plan, ["pack digits test"], ["train small_cnn"]) == []
+    assert titles(plan, ["pack digits test", checked], ["train small_cnn"]) == []
 
 
 def test_a_failed_step_does_not_hold_back_what_was_done_with_it(tmp_path: Path) -> None:

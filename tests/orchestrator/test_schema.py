@@ -9,6 +9,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from orchestrator import yaml12
+from orchestrator.grid import APART
 from orchestrator.schema import study_schema
 from orchestrator.settings import MixingSettings, SubsetSettings, TrainSettings
 from orchestrator.study import STUDY_KEYS, bundled, load_study
@@ -72,6 +73,35 @@ GOOD = [
     ("train/model", {"name": "resnet50", "pretrained": True}),
     ("train/model", {"name": "timm", "architecture": "resnet18"}),
     ("train/lr", None),
+    ("train/stages", [{"variant": "real", "epochs": 10}, {"variant": "mixed", "epochs": 20}]),
+    ("train/pretrained", False),
+    ("train/augmentation", "mixup"),
+    ("train/augmentation", {"name": "random_erasing", "fill": "noise", "area": [0.1, 0.2]}),
+    ("train/augmentation", ["base", {"name": "randaugment", "num_ops": 3}, "cutmix"]),
+    ("train/augmentation", [{"name": "albumentations", "transforms": [{"name": "Blur", "p": 1}]}]),
+    ("train/augmentation", []),
+    ("train/augmentation", None),
+    ("train/companion", "cart"),
+    ("train/companion", {"name": "cart", "features": "embedding"}),
+    ("train/model", {"name": "resnet50", "stem": "small"}),
+    ("dataset", {"name": "digits", "grayscale": True, "mean": [0.5], "std": [0.25]}),
+    ("dataset", {"name": "csv", "file": "images.csv", "drop_test_duplicates": True}),
+    ("subset/imbalance", "semi"),
+    ("subset/imbalance", {"name": "long_tail", "factor": 0.02}),
+    ("subset/imbalance", None),
+    ("mixing", "fill_tail"),
+    ("mixing", {"name": "replace", "ratio": 0.3, "loss_weight": 0.5, "soft_label": 0.9}),
+    ("mixing", {"loss_weight": 0.5}),
+    ("mixing", None),
+    ("folds", 5),
+    ("folds", None),
+    ("evaluate_on", {"other": "digits"}),
+    (
+        "evaluate_on",
+        {"other": {"name": "image_folder", "root": "a", "split": "all", "allow_missing": True}},
+    ),
+    ("evaluate_on", {"other": {"name": "digits", "size": 8, "grayscale": True}}),
+    ("evaluate_on", None),
     ("synthetic/made", {"folder": "images", "skip_bad": True}),
     (
         "synthetic/made",
@@ -79,7 +109,12 @@ GOOD = [
     ),
     ("sets", "made"),
     ("axes", {"train.epochs": [1, 2], "variant": ["real", "mixed"], "train.model.width": [8, 16]}),
+    ("axes", {"mixing": ["concat", {"name": "replace"}], "subset.imbalance": ["semi", None]}),
+    ("axes", {"mixing.loss_weight": [0.5, 1], "subset.max_synth": [10, None]}),
+    ("axes", {"train.augmentation": [None, "mixup", ["base", "mixup"]]}),
+    ("axes", {"train.companion": [None, "cart"], "train.ema": [None, 0.99]}),
     ("arms", {"short": {"train": {"epochs": 1}}, "plain": {}}),
+    ("arms", {"tail": {"mixing": "fill_tail", "subset": {"imbalance": "long_tail"}}}),
     ("seeds", [0, 7]),
     ("report", {"metrics": ["top1", "f1"]}),
     ("keep_weights", "none"),
@@ -87,6 +122,32 @@ GOOD = [
     ("train/model", {"best_of": {"study": "architecture", "metric": "val_top1"}}),
 ]
 BAD = [
+    ("train/stages", [{"variant": "real"}]),
+    ("train/stages", [{"variant": "fake", "epochs": 30}]),
+    ("train/pretrained", 3),
+    ("train/augmentation", "mixpu"),
+    ("train/augmentation", "albumentations"),
+    ("train/augmentation", ["base", {"name": "mixup", "alfa": 1}]),
+    ("train/augmentation", {"name": "mixup", "probability": 2}),
+    ("train/companion", ["cart"]),
+    ("train/companion", {"name": "cart", "max_depth": 0}),
+    ("train/model", {"name": "timm", "weights": "w.safetensors"}),
+    ("dataset", {"name": "digits", "grayscale": 1}),
+    ("dataset", {"name": "digits", "mean": [2], "std": [1]}),
+    ("subset/imbalance", "skewed"),
+    ("subset/imbalance", {"factor": 0.1}),
+    ("subset/imbalance", {"name": "step", "factor": 10}),
+    ("subset/max_synth", 0),
+    ("mixing", "blend"),
+    ("mixing", {"name": "swap", "probability": 0.5}),
+    ("mixing", {"name": "replace", "ratio": 1}),
+    ("folds", 1),
+    ("folds", 101),
+    ("evaluate_on", ["digits"]),
+    ("evaluate_on", {"other": {"name": "digits", "split_seed": 1}}),
+    ("evaluate_on", {"other": {"name": "digits", "splt": "test"}}),
+    ("axes", {"mixing.proportion": [1]}),
+    ("axes", {"folds": [2, 3]}),
     ("trian", {}),
     ("question", 3),
     ("dataset", "digts"),
@@ -99,7 +160,7 @@ BAD = [
     ("train/epochs", "30"),
     ("train/epochs", True),
     ("train/epochs", 0),
-    ("train/optimizer", "adam"),
+    ("train/optimizer", "adamx"),
     ("train/model", "resnet5O"),
     ("train/model", {"name": "small_cnn", "widht": 8}),
     ("train/model", {"name": "resnet50", "architecture": "resnet18"}),
@@ -151,7 +212,12 @@ def test_what_is_required_is_missed(key: str) -> None:
 def test_all_keys_defaults_and_docstrings_are_in_it() -> None:
     assert set(SCHEMA["properties"]) == set(STUDY_KEYS)
     train = SCHEMA["properties"]["train"]["anyOf"][0]["properties"]
-    assert set(train) == {"model", *field_names(TrainSettings)}
+    assert set(train) == {*APART, *field_names(TrainSettings)}
+    mixing = SCHEMA["properties"]["mixing"]["anyOf"][0]["anyOf"][1]
+    assert set(mixing["properties"]) == set(field_names(MixingSettings))
+    subset = SCHEMA["properties"]["subset"]["anyOf"][0]
+    assert set(subset["properties"]) == set(field_names(SubsetSettings))
+    assert "long-tailed" in json.dumps(subset["properties"]["imbalance"])
     assert train["epochs"]["default"] == 30
     assert train["epochs"]["description"].startswith("Passes over n_ref images")
     metrics = SCHEMA["properties"]["report"]["properties"]["metrics"]

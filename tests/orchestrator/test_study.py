@@ -355,18 +355,78 @@ OF_TRAIN = [
     ("lr: 1e999", "train.lr: a finite number was expected, not inf"),
     ("momentum: 1", "train.momentum: a number less than 1 was expected, not 1"),
     ("input_size: 4096", "train.input_size: a number of at most 2048 was expected, not 4096"),
-    ("pretrained: yes", "train.pretrained: true or false was expected, not 'yes'"),
-    ("optimizer: adam", "train.optimizer: 'adam' is unknown; did you mean 'adamw'?"),
-    ("optimizer: 3", "train.optimizer: 3 is unknown; choose from: adamw, sgd"),
+    ("pretrained: 3", "train.pretrained: true or false was expected, not 3"),
+    ("optimizer: adamww", "train.optimizer: 'adamww' is unknown; did you mean 'adamw'?"),
+    ("optimizer: 3", "train.optimizer: 3 is unknown; choose from: adam, adamw, lamb, lion"),
+    ("ema: 1", "train.ema: a number less than 1 was expected, not 1"),
+    ("clip_grad: 0", "train.clip_grad: a number greater than 0 was expected, not 0"),
+    ("precision: half", "train.precision: 'half' is unknown; choose from: auto, bfloat16"),
+    ("batch_size: 8, accumulate: 9", "train: accumulate is more than batch_size: each micro-batch"),
+    ("schedule: step", "train: schedule: step and milestones go together: give both, or neither"),
+    ("milestones: [2]", "train: schedule: step and milestones go together: give both, or neither"),
+    ("schedule: step, milestones: [6, 3]", "train: milestones must rise, such as [60, 120, 160]"),
+    ("schedule: step, milestones: [3, 3]", "train: milestones must rise, such as [60, 120, 160]"),
+    (
+        "schedule: step, milestones: [3, 0]",
+        "train.milestones[1]: a number of at least 1 was expected, not 0",
+    ),
+    (
+        "pretrained: true, initialisation: he",
+        "train: initialisation is for training from scratch: say pretrained: false",
+    ),
+    ("stages: []", "train: stages is empty: name one or more, or leave it out"),
+    ("stages: [real]", "train.stages[0]: a mapping was expected, not 'real'"),
+    ("stages: [{variant: real}]", "train.stages[0].epochs: is missing"),
+    (
+        "stages: [{variant: rael, epochs: 1}]",
+        "train.stages[0].variant: 'rael' is unknown; did you mean 'real'?",
+    ),
+    (
+        "stages: [{variant: real, epochs: 1, varaint: real}]",
+        "train.stages[0].varaint: unknown key 'varaint'; did you mean 'variant'?",
+    ),
+    (
+        "epochs: 3, stages: [{variant: real, epochs: 2}]",
+        "train: the stages add up to 2 epochs, train.epochs is 3: they must be equal",
+    ),
+    ("companion: tree", "train.companion.name: unknown companion 'tree'; choose from: cart"),
+    (
+        "companion: {name: cart, depth: 3}",
+        "train.companion.depth: unknown key 'depth'; did you mean 'max_depth'?",
+    ),
+    ("companion: [cart]", "train.companion: a name or a mapping was expected, not ['cart']"),
     ("epoch: 3", "train.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
+]
+OF_AUGMENTATION = [
+    ("mixpu", "train.augmentation.name: unknown augmentation 'mixpu'; did you mean 'mixup'?"),
+    ("5", "train.augmentation: a name or a mapping was expected, not 5"),
+    ("{alpha: 1}", "train.augmentation.name: is missing; choose from: albumentations, augmix"),
+    ("[mixup, 5]", "train.augmentation[1]: a name or a mapping was expected, not 5"),
+    (
+        "[rotation, {name: mixup, alfa: 1}]",
+        "train.augmentation[1].alfa: unknown key 'alfa'; did you mean 'alpha'?",
+    ),
+    (
+        "{name: mixup, probability: 2}",
+        "train.augmentation.probability: a number of at most 1 was expected, not 2",
+    ),
+    (
+        "[mixup, randaugment]",
+        "train.augmentation: mixup changes whole batches and randaugment single images before "
+        "them: put randaugment first",
+    ),
+    (
+        "[augmix, {name: cutmix, probability: 0}, trivialaugment]",
+        "train.augmentation: cutmix changes whole batches and trivialaugment single images before",
+    ),
 ]
 OF_MODEL = [
     ("smal_cnn", "train.model: unknown model 'smal_cnn'; did you mean 'small_cnn'?"),
     ("resnet5O", "train.model: unknown model 'resnet5O'; did you mean 'resnet50'?"),
-    ("qqqqqqqq", "train.model: unknown model 'qqqqqqqq'; say small_cnn, or a timm name such as"),
+    ("qqqqqqqq", "train.model: unknown model 'qqqqqqqq'; say small_cnn or transformers, or a timm"),
     ("resnet50.foo", "train.model: unknown model 'resnet50.foo'; timm has no weights 'foo' of"),
     ("5", "train.model: a name or a mapping was expected, not 5"),
-    ("{width: 3}", "train.model.name: is missing; say small_cnn, or a timm name such as resnet50"),
+    ("{width: 3}", "train.model.name: is missing; say small_cnn or transformers, or a timm name"),
     ("{name: 5}", "train.model.name: a name was expected, not 5; say small_cnn"),
     ("{name: small_cnn, widht: 8}", "train.model.widht: unknown key 'widht'; did you mean 'width'"),
     (
@@ -380,11 +440,26 @@ OF_MODEL = [
 OF_DATASET = [
     ("digts", "dataset.name: unknown dataset 'digts'; did you mean 'digits'?"),
     ("5", "dataset: a name or a mapping was expected, not 5"),
-    ("{size: 8}", "dataset.name: is missing; choose from: digits, fashion_mnist, image_folder"),
+    ("{size: 8}", "dataset.name: is missing; choose from: cifar10, cifar100, csv, cub200, digits"),
     ("image_folder", "dataset.root: is missing"),
     ("{name: image_folder, root: 5}", "dataset.root: text was expected, not 5"),
     ("{name: digits, size: 2}", "dataset.size: a number of at least 4 was expected, not 2"),
     ("{name: digits, split_sed: 1}", "dataset.split_sed: unknown key 'split_sed'; did you mean"),
+    ("{name: digits, mean: [0.5]}", "dataset: mean and std go together: give both, or neither"),
+    (
+        "{name: digits, mean: [0.5, 0.5], std: [1, 1]}",
+        "dataset: mean and std hold one number for grey images, three for colour",
+    ),
+    ("{name: digits, mean: [0.5], std: [0]}", "dataset: std holds 0, which cannot be divided by"),
+    (
+        "{name: digits, mean: [127], std: [1]}",
+        "dataset.mean[0]: a number of at most 1 was expected, not 127",
+    ),
+    ("{name: digits, grayscale: 1}", "dataset.grayscale: true or false was expected, not 1"),
+    (
+        "{name: digits, drop_test_duplicates: exact}",
+        "dataset.drop_test_duplicates: true or false was expected, not 'exact'",
+    ),
 ]
 OF_SET = [
     ("5", "synthetic.a: a mapping was expected, not 5"),
@@ -437,6 +512,56 @@ OF_THE_REST = [
     ("subset: 5", "subset: a mapping was expected, not 5"),
     ("subset: {fraction: 1.5}", "subset.fraction: a number of at most 1 was expected, not 1.5"),
     ("subset: {max: 3}", "subset.max: unknown key 'max'; did you mean 'max_real'?"),
+    ("subset: {max_synth: 0}", "subset.max_synth: a number of at least 1 was expected, not 0"),
+    ("subset: {imbalance: 5}", "subset.imbalance: a name or a mapping was expected, not 5"),
+    (
+        "subset: {imbalance: longtail}",
+        "subset.imbalance.name: 'longtail' is unknown; did you mean 'long_tail'?",
+    ),
+    ("subset: {imbalance: {factor: 0.1}}", "subset.imbalance.name: is missing"),
+    (
+        "subset: {imbalance: {name: step, factor: 10}}",
+        "subset.imbalance.factor: a number of at most 1 was expected, not 10",
+    ),
+    (
+        "subset: {imbalance: {name: step, facto: 0.1}}",
+        "subset.imbalance.facto: unknown key 'facto'; did you mean 'factor'?",
+    ),
+    ("mixing: replcae", "mixing.name: 'replcae' is unknown; did you mean 'replace'?"),
+    ("mixing: 0.5", "mixing: a name or a mapping was expected, not 0.5"),
+    ("mixing: {raito: 0.5}", "mixing.raito: unknown key 'raito'; did you mean 'ratio'?"),
+    ("mixing: {ratio: 0.5}", "mixing: ratio belongs to `name: replace`: leave it out, or say so"),
+    (
+        "mixing: {name: replace, ratio: 1}",
+        "mixing.ratio: a number less than 1 was expected, not 1",
+    ),
+    (
+        "mixing: {synthetic_probability: 0.5}",
+        "mixing: synthetic_probability belongs to `name: swap`: leave it out, or say so",
+    ),
+    ("mixing: {loss_weight: 0}", "mixing.loss_weight: a number greater than 0 was expected, not 0"),
+    ("mixing: {soft_label: 1.5}", "mixing.soft_label: a number of at most 1 was expected, not 1.5"),
+    ("folds: 1", "folds: a whole number from 2 to 100 was expected, not 1"),
+    ("folds: 5.0", "folds: a whole number from 2 to 100 was expected, not 5.0"),
+    ("folds: true", "folds: a whole number from 2 to 100 was expected, not true"),
+    ("evaluate_on: [a]", "evaluate_on: a mapping was expected, not ['a']"),
+    ("evaluate_on: {a: 5}", "evaluate_on.a: a name or a mapping was expected, not 5"),
+    (
+        "evaluate_on: {a: {name: digits, splt: test}}",
+        "evaluate_on.a.splt: unknown key 'splt'; did you mean",
+    ),
+    (
+        "evaluate_on: {a: {name: digits, split: 5}}",
+        "evaluate_on.a.split: a name was expected, not 5",
+    ),
+    (
+        "evaluate_on: {a: {name: digits, allow_missing: 5}}",
+        "evaluate_on.a.allow_missing: true or false was expected, not 5",
+    ),
+    (
+        "evaluate_on: {a: {name: digits, val_fraction: 0.2}}",
+        "evaluate_on.a.val_fraction: is that of the dataset itself: leave it out here",
+    ),
     ("variant: rael", "variant: 'rael' is unknown; did you mean 'real'?"),
     ("variant: mixed", "sets: variant 'mixed' must say which set; there are: none"),
     ("sets: made", "sets: unknown set 'made'; there are none to choose from"),
@@ -470,12 +595,16 @@ OF_THE_REST = [
 BROKEN = [
     *((HEAD + f"train: {{model: small_cnn, {line}}}", said) for line, said in OF_TRAIN),
     *((HEAD + f"train: {{model: {line}}}", said) for line, said in OF_MODEL),
+    *(
+        (HEAD + f"train: {{model: small_cnn, augmentation: {line}}}", said)
+        for line, said in OF_AUGMENTATION
+    ),
     *((PLAIN.replace("digits", line), said) for line, said in OF_DATASET),
     *((PLAIN + f"synthetic: {{a: {line}}}", said) for line, said in OF_SET),
     *((PLAIN + line, said) for line, said in OF_THE_REST),
     (HEAD + "train: small_cnn", "train: a mapping was expected, not 'small_cnn'"),
     (HEAD, "train.model: is missing; small_cnn or a timm name such as resnet50"),
-    ("question: Q?\ntrain: {model: small_cnn}", "dataset: is missing; choose from: digits"),
+    ("question: Q?\ntrain: {model: small_cnn}", "dataset: is missing; choose from: cifar10"),
     ("dataset: digits", "question: is missing; say in one sentence what the study asks"),
     ("question: [a]", "question: a sentence was expected, not ['a']"),
     ("- a", "a study is a mapping, not ['a']; see `augury schema`"),

@@ -1,0 +1,62 @@
+"""Class folders of real handwritten digits, and one small model trained on them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from orchestrator import cli
+from tests.orchestrator.commands import augury
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six")
+RECIPE = ("--model", "small_cnn", "--epochs", "3", "--batch-size", "32", "--threads", "1")
+
+
+def write_digits(folder: Path, start: int, stop: int) -> None:
+    """Write the digits from `start` to `stop` that have a name, as PNG files."""
+    digits = load_digits()
+    for index in range(start, stop):
+        if digits.target[index] < len(NAMES):
+            pixels = (digits.images[index] * 255 / 16).astype(np.uint8)
+            path = folder / NAMES[digits.target[index]] / f"{index:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a user works: `data/real`, `data/synthetic`, `data/test` and `model.safetensors`."""
+    folder = tmp_path_factory.mktemp("single")
+    write_digits(folder / "data" / "real", 0, 300)
+    write_digits(folder / "data" / "synthetic", 300, 500)
+    write_digits(folder / "data" / "test", 500, 640)
+    done = augury(folder, "train", *RECIPE, "--save-path", "model.safetensors")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def told(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a command that must be refused: one line, exit code 2, nothing written."""
+
+    def run(*words: Any) -> str:
+        monkeypatch.chdir(work)
+        monkeypatch.setenv("AUGURY_CACHE", str(work / "cache"))
+        monkeypatch.setattr("sys.argv", ["augury", *map(str, words)])
+        before = sorted(path for path in work.iterdir())
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        assert ended.value.code == 2
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
+        assert sorted(path for path in work.iterdir()) == before
+        return said.err.removeprefix("error: ").strip()
+
+    return run

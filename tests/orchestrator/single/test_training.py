@@ -1,0 +1,60 @@
+"""`augury train` on class folders, as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.classification import load_weights
+from tests.orchestrator.commands import augury
+from tests.orchestrator.single.conftest import NAMES, RECIPE, write_digits
+
+
+def test_seeds_variants_and_underscores(work: Path) -> None:
+    words = ("--variant", "mixed", "--max_synth", "60", "--test_dir", "data/test", "--json")
+    common = ("train", *RECIPE, *words, "--augmentation", "cutmix", "mixup")
+    done = augury(work, *common, "--seed", "0", "1", "--save_path", "mixed.pt")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["images"]["synthetic"] == 60
+    assert said["images"]["test"] == len(list((work / "data" / "test").rglob("*.png")))
+    assert [each["seed"] for each in said["seeds"]] == [0, 1]
+    scores = [each["test_top1"] for each in said["seeds"]]
+    assert said["scores"]["test_top1"]["mean"] == pytest.approx(sum(scores) / 2)
+    assert said["scores"]["test_top1"]["n"] == 2
+    for each in said["seeds"]:
+        _, classes = load_weights(work / each["file"])
+        assert classes == tuple(sorted(NAMES))
+    # Nothing is trained twice, whatever the name of the file.
+    again = augury(work, *common, "--seed", "1", "--seed", "0", "--save-path", "again.safetensors")
+    assert again.stderr == ""
+    assert {each["seed"]: each["test_top1"] for each in json.loads(again.stdout)["seeds"]} == dict(
+        enumerate(scores)
+    )
+    assert (work / "again-seed0.safetensors").is_file()
+
+
+def test_the_summary_shows_what_it_rests_on(work: Path) -> None:
+    done = augury(work, "train", *RECIPE, "--save-path", "same.safetensors")
+    assert done.returncode == 0, done.stderr
+    num_images = len(list((work / "data" / "real").rglob("*.png")))
+    validation = round(num_images / 10)
+    # All images of an undivided folder take part, and none is held out as a test.
+    assert done.stdout.startswith(
+        f"real: {num_images - validation} real images to train on, {validation} real ones to "
+        f"validate; 7 classes: 'five', 'four', 'one', 'six', 'three' and 2 more\n"
+    )
+    assert "(trained before)" in done.stdout
+    assert "% (n = 1)" in done.stdout
+    assert (work / "same.safetensors").read_bytes() == (work / "model.safetensors").read_bytes()
+
+
+def test_a_divided_folder_keeps_its_parts(tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        write_digits(tmp_path / "data" / part, 100 * number, 100 * number + 100)
+    words = ("--data-dir", "data", "--save-path", "model.pt", "--json")
+    done = augury(tmp_path, "train", *RECIPE, *words)
+    assert done.returncode == 0, done.stderr
+    images = json.loads(done.stdout)["images"]
+    for part, name in (("train", "real"), ("val", "validation"), ("test", "test")):
+        assert images[name] == len(list((tmp_path / "data" / part).rglob("*.png")))
