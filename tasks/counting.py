@@ -127,8 +127,9 @@ def subset(
     """Count the training images of a subset, class by class.
 
     `fraction` scales what is available, `per_class` caps each class, `imbalance` shapes them, and
-    `max_real` bounds the total, in this order. Each is monotone, so smaller settings give subsets
-    of larger ones.
+    `max_real` bounds the total, in this order. A smaller setting gives a subset of what a larger
+    one gives, but for `per_class` under `max_real`: where large classes may give less, small ones
+    give more.
     """
     counts = share(rounded(exact(fraction) * sum(available)), available)
     if per_class is not None:
@@ -136,5 +137,6 @@ def subset(
     if imbalance is not None:
         return shaped(counts, imbalance, max_real)
     if max_real is not None and max_real < sum(counts):
-        counts = share(max_real, counts)
+        # Fractions of one dataset are dealt from the same weights, so that they nest.
+        counts = share(max_real, available if per_class is None else counts)
     return counts

@@ -1,6 +1,8 @@
 """Feeds a training: the images of each step, augmented, with their targets, where it runs."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -152,9 +154,25 @@ class Feed:
             prefetch_factor=2,
             pin_memory=kind == "cuda",
             multiprocessing_context=_processes(),
+            worker_init_fn=_end_with_parent,
             # Its own, or it would draw from the one that dropout draws from.
             generator=torch.Generator(),
         )
+
+
+def _end_with_parent(worker: int) -> None:
+    """Let a worker process end when the training does, even where that was killed.
+
+    torch's own watch looks at the process that it was forked from, which lives on with it.
+    """
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _processes() -> "ForkServerContext":

@@ -114,8 +114,9 @@ def train(
 ) -> None:
     """Train a classifier on class folders. A finished training is not done again."""
     from orchestrator.single.places import check_target
+    from orchestrator.single.saving import SUFFIXES, targets_of
     from orchestrator.single.settings import SET, augmentations, cell_of
-    from orchestrator.single.training import SUFFIXES, plan_training, targets_of
+    from orchestrator.single.training import plan_training
 
     seeds = _different(seed or [0])
     check_target("--save-path", save_path, SUFFIXES)

@@ -1,6 +1,5 @@
 """Trains on plain folders in this process, seed by seed, and keeps what is finished."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ from orchestrator.plan import PlannedCell, PlannedTrial, Step
 from orchestrator.real import RealImages, count, pack_of
 from orchestrator.resolve import plan_cell
 from orchestrator.settings import CellSettings, Dataset, FolderSet, SubsetSettings
-from orchestrator.single.places import Place, aside
+from orchestrator.single.places import Place
+from orchestrator.single.saving import save
 from orchestrator.single.settings import flagged
 from orchestrator.steps import (
     Setting,
     StepFailed,
     drop_weights,
-    fetch_pack,
     name_store,
     perform,
     source_commit,
@@ -30,9 +29,8 @@ from tasks.caches import cache_dir
 from tasks.counting import exact, rounded, share
 from tasks.errors import InputError
 from tasks.predictions import load_predictions
-from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, Plugin, Progress, TrialSpec
+from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, Plugin, Progress
 
-SUFFIXES = (".safetensors", ".pt")
 DIVERGED = "TrainingDiverged: "
 """How a failure begins that a lower rate mends."""
 
@@ -253,7 +251,7 @@ def _trained(
     assert record is not None
     result = record["result"]
     test_top1 = _test_top1(training, evaluation, at) if training.is_tested else None
-    _save(at.ledger, step, training.classes, path)
+    save(at.ledger, step, training.classes, path)
     return Trained(
         seed=trial.seed,
         val_top1=result["scores"]["val_top1"],
@@ -271,33 +269,3 @@ def _test_top1(training: Training, step: Step, at: Workplace) -> float | None:
     top1 = plugins.build("metrics", plugins.plugin("metrics", "top1"))
     value: float | None = top1(stored.by("selected", training.classes)).value
     return value
-
-
-def _save(ledger: Ledger, step: Step, classes: tuple[str, ...], path: Path) -> None:
-    """Give the user the selected weights, in the format that the name asks for."""
-    stored = ledger.fetch("trial", step.key) / "selected.safetensors"
-    if path.suffix == stored.suffix:
-        beside = aside(path)
-        try:
-            shutil.copyfile(stored, beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        return
-    from tasks.classification import load_weights, save_weights
-    from tasks.packs import Pack
-    from tasks.train import classifier_info
-
-    assert isinstance(step.spec, TrialSpec)
-    cell = step.spec.cell
-    real = Pack(fetch_pack(ledger, cell.images.pack))
-    classifier, _ = load_weights(stored)
-    info = classifier_info(cell.recipe, real, cell.num_classes)
-    save_weights(path, classifier, cell.model, info, classes)
-
-
-def targets_of(path: Path, seeds: Sequence[int]) -> list[Path]:
-    """`model.pt`, or `model-seed0.pt` and so on for several seeds."""
-    if len(seeds) == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-seed{seed}{path.suffix}") for seed in seeds]

@@ -1,6 +1,11 @@
 """Every setting of a recipe does what it says, and none makes a training less repeatable."""
 
+import contextlib
 import itertools
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -362,6 +367,44 @@ def test_the_worker_processes_change_no_batch(real: Path, tmp_path: Path) -> Non
     for mine, other in zip(beside, alone, strict=True):
         assert torch.equal(mine.targets, other.targets)
         assert torch.equal(mine.images, other.images)
+
+
+@pytest.mark.slow
+def test_worker_processes_end_with_a_training_that_is_killed(real: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.tasks.test_recipes import augmented;"
+        "from tests.tasks.trials import Memory, trial; from tasks.train import train;"
+        "spec = trial(steps=10**6, eval_every=1, augmentations=augmented('augmix'));"
+        "work = train(spec, {'p': Path(sys.argv[1])}, Path(sys.argv[2]), Memory());"
+        "next(work); print('ready', flush=True); list(work)"
+    )
+    mark = f"AUGURY_TEST={tmp_path}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(real), str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **dict([mark.split("=")])},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    assert len(_marked(mark)) > 2
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    until = time.monotonic() + 20
+    while _marked(mark) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert _marked(mark) == []
+
+
+def _marked(mark: str) -> list[int]:
+    """The processes that have a variable in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
 
 
 def test_an_order_that_cannot_be_kept_is_known() -> None:

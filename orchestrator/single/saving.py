@@ -1,0 +1,43 @@
+"""Gives the user the weights of a finished training, as a file of its own."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.ledger import Ledger
+from orchestrator.plan import Step
+from orchestrator.single.places import aside
+from orchestrator.steps import fetch_pack
+from tasks.specs import TrialSpec
+
+SUFFIXES = (".safetensors", ".pt")
+
+
+def save(ledger: Ledger, step: Step, classes: tuple[str, ...], path: Path) -> None:
+    """Write the weights that validation selected, in the format that the name asks for."""
+    stored = ledger.fetch("trial", step.key) / "selected.safetensors"
+    if path.suffix == stored.suffix:
+        beside = aside(path)
+        try:
+            shutil.copyfile(stored, beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        return
+    from tasks.classification import load_weights, save_weights
+    from tasks.packs import Pack
+    from tasks.train import classifier_info
+
+    assert isinstance(step.spec, TrialSpec)
+    cell = step.spec.cell
+    real = Pack(fetch_pack(ledger, cell.images.pack))
+    classifier, _ = load_weights(stored)
+    info = classifier_info(cell.recipe, real, cell.num_classes)
+    save_weights(path, classifier, cell.model, info, classes)
+
+
+def targets_of(path: Path, seeds: Sequence[int]) -> list[Path]:
+    """`model.pt`, or `model-seed0.pt` and so on for several seeds."""
+    if len(seeds) == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-seed{seed}{path.suffix}") for seed in seeds]
