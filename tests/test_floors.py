@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLUGIN_KINDS = ("datasets", "generators", "classifiers", "metrics")
-HEAVY = frozenset({"diffusers", "mlflow", "ray", "sklearn", "timm", "torch", "torchvision"})
+HEAVY = frozenset(
+    {"diffusers", "mlflow", "ray", "sklearn", "timm", "torch", "torchvision", "transformers"}
+)
 """What a command that only plans or reports must not load."""
 
 ALLOWED = {

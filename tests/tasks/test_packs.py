@@ -23,6 +23,7 @@ from tasks.packs import (
     SHORT_SIDE,
     Example,
     Pack,
+    held_out,
     read_all,
     resized,
     select,
@@ -219,6 +220,49 @@ def test_the_first_of_a_set_nest(twenty: Pack) -> None:
     assert sorted(whole) == list(range(20))
     assert select_first(twenty, (3, 0)).tolist() == whole[:3].tolist()
     assert select_first(twenty, (0, 4)).tolist() == whole[10:14].tolist()
+
+
+# Folds and validation images of their own
+
+
+@pytest.mark.parametrize("of", [2, 3, 5, 10])
+def test_folds_hold_out_each_image_once(of: int, twenty: Pack) -> None:
+    seen: list[int] = []
+    for index in range(of):
+        spec = replace(spec_of(0, 0), fold=(index, of))
+        mine = held_out(twenty, spec).tolist()
+        left = (20 - len(mine)) // 2
+        validation, training = select(twenty, replace(spec, training=(left,) * 2))
+        assert len(validation) == 0
+        assert sorted([*mine, *training]) == list(range(20))
+        assert abs(len(mine) - 20 / of) < 2
+        seen += mine
+    assert sorted(seen) == list(range(20))
+
+
+def test_a_fold_is_neither_validated_nor_trained_on(twenty: Pack) -> None:
+    for index in range(4):
+        spec = replace(spec_of(2, 3), fold=(index, 4))
+        validation, training = select(twenty, spec)
+        assert len({*held_out(twenty, spec), *validation, *training}) == 5 + 4 + 6
+        _, fewer = select(twenty, replace(spec, training=(1, 1)))
+        assert set(fewer) <= set(training)
+
+
+def test_without_folds_nothing_is_held_out(twenty: Pack) -> None:
+    assert held_out(twenty, spec_of(2, 3)).tolist() == []
+
+
+def test_a_fold_leaves_fewer_to_ask_for(twenty: Pack) -> None:
+    with pytest.raises(ValueError, match=r"class 'a' holds 5 images, 2 \+ 4 were asked for"):
+        select(twenty, replace(spec_of(2, 4), fold=(0, 2)))
+
+
+def test_validation_images_of_their_own_take_none_away(twenty: Pack) -> None:
+    spec = replace(spec_of(7, 10), validation_pack="v")
+    validation, training = select(twenty, spec)
+    assert len(validation) == 0
+    assert sorted(training) == list(range(20))
 
 
 # The steps
