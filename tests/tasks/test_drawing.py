@@ -21,7 +21,7 @@ def draw(*stages: Stage, **changes: Any) -> Draw:
     plain = Draw(
         seed=0,
         batch_size=4,
-        stages=stages or (Stage(steps=1000, real=True, synthetic=True),),
+        stages=stages or (Stage(steps=3000, real=True, synthetic=True),),
         num_real=NUM_REAL,
         labels=LABELS,
     )
