@@ -37,6 +37,7 @@ TrackingUri = Annotated[
     typer.Option("--tracking-uri", metavar="URI", help="MLflow; a SQLite file where not given."),
 ]
 FORMATS = {"md": "markdown", "csv": "csv", "json": "json", "html": "html", "tex": "latex"}
+KINDS = "datasets, generators, augmentations, classifiers, companions, metrics or studies."
 COMPLETE, USER_ERROR, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
 
@@ -233,12 +234,12 @@ def inspect(
     ] = None,
 ) -> None:
     """Say what a dataset holds; every image is read once."""
-    from orchestrator import inspection
+    from orchestrator import inspected, inspection
 
     dataset = inspection.named(name, root, overrides or ())
     with inspection.progress() as watch:
         found = inspection.inspect(dataset, watch, sheet)
-    print(inspection.as_json(found) if as_json else inspection.as_text(found))
+    print(inspected.as_json(found) if as_json else inspected.as_text(found))
 
 
 single.mount(app)
@@ -246,7 +247,7 @@ single.mount(app)
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(metavar="datasets|generators|classifiers|metrics|studies")],
+    what: Annotated[str, typer.Argument(metavar="KIND", help=KINDS)],
 ) -> None:
     """List what a study can name."""
     from orchestrator import catalogue

@@ -1,6 +1,5 @@
 """Looks at a dataset as a study would, and says what it holds."""
 
-import json
 import sys
 import time
 from collections import Counter
@@ -25,7 +24,6 @@ from tasks.packs import Pixels, luma, resized
 from tasks.specs import Counts, DatasetInfo
 
 SPLITS = ("train", "val", "test")
-FOLD_ABOVE, SHOWN_CLASSES, SHOWN_SKIPPED = 30, 12, 5
 SHEET_CLASSES, SHEET_CLASSES_FEW, SHEET_IMAGES = 20, 12, 8
 """All classes are drawn up to so many; else so few, evenly chosen; images of each."""
 QUIET_S = 1.0
@@ -260,102 +258,6 @@ def _draw(
         write_sheet(path, draw_sheet(title, rows))
     except OSError as error:
         raise InputError(f"--sheet {path}: cannot be written ({error})") from error
-
-
-# What was found, in words and for programs
-
-
-def as_json(found: Inspection) -> str:
-    """One document; `skipped` counts, `skipped_images` names the first few."""
-    info = found.info
-    document: dict[str, Any] = {"name": found.name, "settings": dict(found.settings)}
-    document |= {split: sum(info.splits[split].counts) for split in found.splits}
-    document |= {
-        "classes": len(info.classes),
-        "class_names": list(info.classes),
-        "per_class": {
-            split: dict(zip(info.classes, info.splits[split].counts, strict=True))
-            for split in found.splits
-        },
-        "empty_classes": {split: list(found.empty_classes(split)) for split in found.splits},
-        "skipped": len(found.skipped),
-        "skipped_images": list(found.skipped[:SHOWN_SKIPPED]),
-        "undivided": info.undivided,
-        "sizes": {
-            name: {"min": side.min, "median": side.median, "max": side.max}
-            for name, side in (("height", found.height), ("width", found.width))
-        },
-        "modes": dict(found.modes),
-        "mean": list(found.mean),
-        "std": list(found.std),
-        "bytes": found.num_bytes,
-        "digests": {split: info.splits[split].digest for split in found.splits},
-    }
-    return json.dumps(document, indent=1)
-
-
-def as_text(found: Inspection) -> str:
-    """For people."""
-    info = found.info
-    settings = ", ".join(f"{key}: {value}" for key, value in found.settings.items())
-    splits = ", ".join(f"{split} {sum(info.splits[split].counts):,}" for split in found.splits)
-    divided = " (test is a fixed part: the dataset has none of its own)" if info.undivided else ""
-    modes = ", ".join(f"{number:,} {mode}" for mode, number in found.modes.items() if number)
-    lines = [
-        f"dataset:  {found.name}" + (f" ({settings})" if settings else ""),
-        f"images:   {splits}{divided}",
-        f"classes:  {len(info.classes)}",
-        f"size:     height {_sides(found.height)}, width {_sides(found.width)} pixels",
-        f"modes:    {modes}",
-        f"memory:   {found.num_bytes / 1e6:,.1f} MB decoded",
-        f"mean:     {_numbers(found.mean)}",
-        f"std:      {_numbers(found.std)}",
-    ]
-    if found.skipped:
-        names = ", ".join(found.skipped[:SHOWN_SKIPPED])
-        rest = len(found.skipped) - SHOWN_SKIPPED
-        more = f" and {rest} more" if rest > 0 else ""
-        lines.append(f"skipped:  {len(found.skipped)} that cannot be read: {names}{more}")
-    for split in found.splits:
-        if empty := found.empty_classes(split):
-            lines.append(f"empty:    {counted(len(empty), 'class', 'classes')} of {split}: ")
-            lines[-1] += ", ".join(empty[:SHOWN_CLASSES]) + (", …" if len(empty) > 12 else "")
-    return "\n".join([*lines, "", *_table(found)])
-
-
-def _sides(extent: Extent) -> str:
-    if extent.min == extent.max:
-        return str(extent.min)
-    return f"{extent.min} to {extent.max} (median {extent.median})"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return f"[{', '.join(f'{value:.4f}' for value in values)}]"
-
-
-def _table(found: Inspection) -> list[str]:
-    info = found.info
-    folded = len(info.classes) > FOLD_ABOVE
-    shown = SHOWN_CLASSES if folded else len(info.classes)
-    counts = [info.splits[split].counts for split in found.splits]
-    rows = [["class", *found.splits]]
-    rows += [[info.classes[i], *(f"{each[i]:,}" for each in counts)] for i in range(shown)]
-    if folded:
-        rest = [_range(each[shown:]) for each in counts]
-        rows.append([f"and {len(info.classes) - shown} more (all: --json)", *rest])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    ]
-
-
-def _range(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return f"{low:,} each" if low == high else f"{low:,} to {high:,}"
 
 
 # Progress

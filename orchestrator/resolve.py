@@ -13,7 +13,16 @@ from orchestrator.real import RealImages, count, without_real
 from orchestrator.sets import Taken, synthetic
 from orchestrator.settings import SubsetSettings
 from tasks.errors import InputError
-from tasks.specs import CellSpec, Counts, DuplicatesSpec, EvaluateSpec, Key, TrialSpec, content_key
+from tasks.specs import (
+    CellSpec,
+    Counts,
+    DuplicatesSpec,
+    EvaluateSpec,
+    Key,
+    Recipe,
+    TrialSpec,
+    content_key,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +52,13 @@ def plan_cell(
         ground: the subset written in the study's base, whose size sets the budget.
         reals: its real images, once for each fold.
     """
-    # One budget for all folds, whose pools differ by an image or two.
     budget = sum(count(reals[0].pool, ground))
-    folds = [_Fold.of(cell, budget, real, steps) for real in reals]
+    first = _Fold.of(cell, budget, reals[0], steps, None)
+    # One recipe for all folds, which differ by an image or two.
+    folds = [first, *(_Fold.of(cell, budget, r, steps, first.spec.recipe) for r in reals[1:])]
     coordinates = _shown(cell.coordinates, cell.settings.variant)
     label = label_of(coordinates)
     trials = tuple(fold.trial(label, seed, further, steps) for seed in seeds for fold in folds)
-    first = folds[0]
     planned = PlannedCell(
         coordinates=coordinates,
         settings=cell.settings,
@@ -81,10 +90,13 @@ class _Fold:
     """Images of all sets together, in the label order of the dataset."""
 
     @classmethod
-    def of(cls, cell: Cell, budget: int, real: RealImages, steps: Steps) -> "_Fold":
+    def of(
+        cls, cell: Cell, budget: int, real: RealImages, steps: Steps, recipe: Recipe | None
+    ) -> "_Fold":
         chosen = cell.settings
-        found = (synthetic(name, each, chosen, real, steps) for name, each in chosen.sets)
-        taken = [each for each in found if each is not None]
+        found = [synthetic(name, each, chosen, real, steps) for name, each in chosen.sets]
+        # Sorted by key, so that the order in which sets are named does not count.
+        taken = sorted((each for each in found if each is not None), key=lambda each: each.pack)
         images = real.images
         if chosen.variant == "synthetic":
             images = without_real(images)
@@ -97,8 +109,7 @@ class _Fold:
             for each, mine in zip(taken, counts, strict=True)
             if sum(mine)
         ]
-        # Sorted by key, so that the order in which sets are named does not count.
-        sets = tuple(sorted((t.images() for t in taken), key=lambda images: images.pack))
+        sets = tuple(each.images() for each in taken)
         num_own = sum(training)
         # Swapped in by chance, synthetic images make no pass longer.
         if chosen.mixing.name != "swap":
@@ -107,7 +118,7 @@ class _Fold:
             raise InputError(
                 f"variant: {chosen.variant!r} with empty sets leaves nothing to train on"
             )
-        recipe = recipe_of(chosen, budget, num_own)
+        recipe = recipe or recipe_of(chosen, budget, num_own)
         spec = CellSpec(
             images=images,
             sets=sets,

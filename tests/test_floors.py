@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PLUGIN_KINDS = ("datasets", "generators", "classifiers", "metrics")
+PLUGIN_KINDS = (
+    *("datasets", "generators", "augmentations", "classifiers", "companions", "metrics"),
+)
 HEAVY = frozenset(
     {"diffusers", "mlflow", "ray", "sklearn", "timm", "torch", "torchvision", "transformers"}
 )
@@ -140,6 +142,46 @@ def test_commands_that_run_nothing_load_nothing_heavy(arguments: list[str], tmp_
         "except SystemExit as ended:\n    assert not ended.code, ended.code"
     )
     assert loaded_by(code, tmp_path) == []
+
+
+def test_ten_thousand_trials_are_planned_within_two_seconds(tmp_path: Path) -> None:
+    """Of one core's time, whoever else uses the machine."""
+    study = {
+        "question": "q",
+        "dataset": "digits",
+        "synthetic": {"made": {"generator": "vae"}},
+        "train": {"model": "small_cnn"},
+        "axes": {
+            "variant": ["real", "mixed"],
+            "train.lr": [number / 10000 for number in range(1, 140)],
+            "subset.fraction": [0.25, 0.5, 1],
+            "train.batch_size": [16, 32, 64, 128],
+        },
+        "seeds": [0, 1, 2],
+    }
+    (tmp_path / "grid.yaml").write_text(json.dumps(study))
+    code = (
+        "import json, time\n"
+        "from orchestrator.inputs import identify\n"
+        "from orchestrator.plan import make_plan, sources\n"
+        "from orchestrator.study import load_study\n"
+        "began = time.process_time()\n"
+        "study = load_study('grid.yaml')\n"
+        "plan = make_plan([study], identify(sources(study)), {})\n"
+        "print(json.dumps([plan.unique, time.process_time() - began]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=fresh_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    num_trials, seconds = json.loads(done.stdout)
+    assert num_trials == 10_008
+    assert seconds < 2
 
 
 def plugin_files() -> list[str]:

@@ -18,7 +18,9 @@ def rows(what: str) -> dict[str, str]:
     return {name: says.strip() for name, says in found}
 
 
-@pytest.mark.parametrize("kind", ["datasets", "generators", "metrics"])
+@pytest.mark.parametrize(
+    "kind", ["datasets", "generators", "augmentations", "companions", "metrics"]
+)
 def test_every_file_has_a_line(kind: str) -> None:
     found = rows(kind)
     assert tuple(found) == plugins.names(kind)

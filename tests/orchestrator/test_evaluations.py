@@ -119,8 +119,9 @@ def test_a_fold_is_neither_trained_on_nor_validated_on(tmp_path: Path) -> None:
     assert ("real", "test") not in packs_of(plan)
 
 
-def test_all_folds_train_for_as_long(tmp_path: Path) -> None:
-    plan = planned(loaded(tmp_path, {"folds": 7, "train": {"batch_size": 1}}))
+@pytest.mark.parametrize("match", ["steps", "epochs"])
+def test_all_folds_train_for_as_long(match: str, tmp_path: Path) -> None:
+    plan = planned(loaded(tmp_path, {"folds": 7, "train": {"batch_size": 1, "match": match}}))
     sizes = {sum(trial.cell.images.training) for trial in trials_of(plan)}
     assert len(sizes) > 1
     assert len({trial.cell.recipe.steps for trial in trials_of(plan)}) == 1

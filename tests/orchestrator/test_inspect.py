@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator import inspection
+from orchestrator import inspected, inspection
 from tests.orchestrator.commands import augury
 from tests.test_floors import loaded_by
 
@@ -126,7 +126,7 @@ def test_long_lists_of_classes_are_folded_and_sheets_show_some(tmp_path: Path) -
     lines = done.stdout.splitlines()
     assert lines[1].endswith("(test is a fixed part: the dataset has none of its own)")
     table = lines[lines.index("") + 1 :]
-    assert len(table) == 1 + inspection.SHOWN_CLASSES + 1
+    assert len(table) == 1 + inspected.SHOWN_CLASSES + 1
     assert " ".join(table[-1].split()) == "and 28 more (all: --json) 4 each 1 each"
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert 12 * 96 < sheet.height < 14 * 102

@@ -200,6 +200,17 @@ def test_the_bound_holds_for_all_sets_together(tmp_path: Path) -> None:
     assert cell.num_synthetic == 400
 
 
+@pytest.mark.parametrize("mixing", ["concat", "replace", "fill_tail"])
+def test_the_order_of_sets_decides_no_tie(mixing: str, tmp_path: Path) -> None:
+    two = {"synthetic": {"more": {"generator": {"name": "vae"}, "seed": 1}}}
+    change = {"mixing": mixing, "subset": {"max_synth": 401}}
+    one, other = (
+        planned(loaded(tmp_path, GENERATED, two, change, {"sets": names}))
+        for names in (["made", "more"], ["more", "made"])
+    )
+    assert set(one.steps) == set(other.steps)
+
+
 def test_a_folder_may_hold_fewer_classes_in_another_order(tmp_path: Path) -> None:
     cell, spec = only(planned(loaded(tmp_path, FOUND)))
     assert cell.synthetic == (0, 300, 0, 500)

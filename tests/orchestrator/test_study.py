@@ -176,6 +176,55 @@ def test_a_folder_is_a_set(load: Load) -> None:
     assert (made.reader.config.root, made.reader.config.skip_bad) == ("images", True)
 
 
+def test_short_forms_are_whole_forms_in_every_section(load: Load) -> None:
+    short = load(
+        WITH_SET + "mixing: replace\nsubset: {imbalance: semi}\nevaluate_on: {other: digits}",
+        "train.augmentation=rotation",
+        "train.companion=cart",
+    )
+    whole = load(
+        WITH_SET + "mixing: {name: replace}\nsubset: {imbalance: {name: semi, factor: null}}\n"
+        "evaluate_on: {other: {name: digits, split: null, allow_missing: false}}",
+        "train.augmentation=[{name: rotation}]",
+        "train.companion={name: cart}",
+    )
+    assert only(short).settings == only(whole).settings
+    assert short.evaluation_sets == whole.evaluation_sets
+    (other,) = short.evaluation_sets
+    assert (other.name, other.part, other.allow_missing) == ("other", None, False)
+
+
+def test_augmentations_come_in_their_order_and_only_those_applied(load: Load) -> None:
+    text = "train.augmentation=[augmix, {name: mixup, probability: 0}, base, cutmix]"
+    found = only(load(PLAIN, text)).settings.augmentations
+    assert [each.name for each in found] == ["augmix", "base", "cutmix"]
+
+
+def test_a_profile_has_its_own_factor(load: Load) -> None:
+    spec = load(
+        PLAIN + "axes: {subset.imbalance: [semi, long_tail, {name: long_tail, factor: 0.05}, null]}"
+    )
+    shapes = [cell.settings.subset.imbalance for cell in cells(spec)]
+    assert [shape and shape.imbalance.factor for shape in shapes] == [0.1, 0.01, 0.05, None]
+
+
+@pytest.mark.parametrize(("said", "folds"), [("", None), ("folds: null", None), ("folds: 5", 5)])
+def test_folds(said: str, folds: int | None, load: Load) -> None:
+    assert load(PLAIN + said).folds == folds
+
+
+def test_smoke_may_say_other_test_sets_and_folds(load: Load) -> None:
+    text = (
+        PLAIN + "folds: 10\nevaluate_on: {other: {name: image_folder, root: a, split: all}}\n"
+        "smoke: {folds: 2, evaluate_on: {other: {name: digits}}}"
+    )
+    small = load(text, smoke=True)
+    assert small.folds == 2
+    assert [(each.dataset.reader.name, each.part) for each in small.evaluation_sets] == [
+        ("digits", None)
+    ]
+
+
 def test_baseline_is_spelled_as_the_axis_is(load: Load) -> None:
     spec = load(
         PLAIN + "axes: {subset.fraction: [0.5, 1]}\ncompare: {baseline: {subset.fraction: 1.0}}"

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,24 +40,7 @@ from tests.tasks.trials import (
     write,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """As every step has; more threads add floating-point numbers in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("packs") / "real", some_digits("train"))
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("packs") / "test", some_digits("test"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # The same bits
@@ -294,34 +276,34 @@ def test_predictions_of_validation_images_are_what_training_said(
 
 
 def test_predictions_are_probabilities_of_every_test_image(
-    result: Path, held_out: Path, tmp_path: Path
+    result: Path, test_pack: Path, tmp_path: Path
 ) -> None:
-    stored = predicted(result, held_out, tmp_path / "out")
+    stored = predicted(result, test_pack, tmp_path / "out")
     assert stored.selected.shape == (150, 10)
     assert np.allclose(stored.selected.sum(1), 1, atol=1e-5)
-    assert np.array_equal(stored.labels, Pack(held_out).labels)
+    assert np.array_equal(stored.labels, Pack(test_pack).labels)
     assert read_result(tmp_path / "out")["images"] == 150
 
 
 def test_weights_that_were_not_kept_are_asked_for_in_one_line(
-    result: Path, held_out: Path, tmp_path: Path
+    result: Path, test_pack: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "selected.safetensors").write_bytes(
         (result / "selected.safetensors").read_bytes()
     )
-    assert predicted(tmp_path / "kept", held_out, tmp_path / "out").last is None
+    assert predicted(tmp_path / "kept", test_pack, tmp_path / "out").last is None
     with pytest.raises(InputError, match=r"weights of this trial were not kept"):
-        predicted(tmp_path, held_out, tmp_path / "none")
+        predicted(tmp_path, test_pack, tmp_path / "none")
 
 
 def test_a_test_set_in_another_order_is_matched_by_name(
-    result: Path, held_out: Path, tmp_path: Path
+    result: Path, test_pack: Path, tmp_path: Path
 ) -> None:
     order = tuple("9876543210")
     other = write(tmp_path / "test", permuted(some_digits("test"), order), order)
     same, turned = (
-        predicted(result, test, tmp_path / out) for test, out in ((held_out, "a"), (other, "b"))
+        predicted(result, test, tmp_path / out) for test, out in ((test_pack, "a"), (other, "b"))
     )
     assert np.array_equal(turned.selected[:, ::-1], same.selected)
     assert np.array_equal(9 - turned.labels, same.labels)
@@ -400,7 +382,7 @@ def test_damaged_files_are_refused_in_one_line(result: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("architecture", ["test_resnet.r160_in1k", "test_vit.r160_in1k"])
 def test_a_network_of_timm_trains_on_small_grey_images(
-    architecture: str, real: Path, held_out: Path, tmp_path: Path
+    architecture: str, real: Path, test_pack: Path, tmp_path: Path
 ) -> None:
     model = plugins.plugin("classifiers", "timm", timm.Config(architecture=architecture))
     spec = trial(model=model, steps=2, eval_every=1, input_size=32, warmup_steps=0)
@@ -411,7 +393,7 @@ def test_a_network_of_timm_trains_on_small_grey_images(
     assert result["model"].endswith(", from scratch")
     classifier, _ = load_weights(out / "last.safetensors")
     assert (classifier.input_size, classifier.channels) == (32, 3)
-    assert predicted(out, held_out, tmp_path / "test").selected.shape == (150, 10)
+    assert predicted(out, test_pack, tmp_path / "test").selected.shape == (150, 10)
 
 
 def test_weights_of_timm_are_saved_with_their_normalisation(tmp_path: Path) -> None:
