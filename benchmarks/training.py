@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -364,9 +364,9 @@ def _memory(folder: Path) -> dict[str, Any]:
     pack = folder / "memory"
     tiles = _images(MEMORY_CASE.side, None, 600)
     many = [
-        Example(pixels=e.pixels, label=e.label, source=f"{e.source}-{copy}", sha256=f"{e.sha256}-{copy}")
+        replace(each, source=f"{each.source}-{copy}", sha256=f"{each.sha256}-{copy}")
         for copy in range(MEMORY_IMAGES // len(tiles))
-        for e in tiles
+        for each in tiles
     ]
     _write_pack(pack, many)
     processes = []

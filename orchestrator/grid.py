@@ -136,6 +136,11 @@ def parse_cell(document: Mapping[str, Any]) -> CellSettings:
     sets, variant = _sets(document)
     mixing = parsing.parse_mixing(document.get("mixing"))
     settled: TrainSettings = validated(TrainSettings, recipe, "train")
+    model = parse_model(train["model"], settled.pretrained)
+    if settled.initialisation != "default" and getattr(model.config, "pretrained", False):
+        raise InputError(
+            "train.initialisation: is for training from scratch: say pretrained: false"
+        )
     return CellSettings(
         dataset=parsing.parse_dataset(document["dataset"]),
         subset=parsing.parse_subset(document.get("subset")),
@@ -143,7 +148,7 @@ def parse_cell(document: Mapping[str, Any]) -> CellSettings:
         sets=sets,
         mixing=mixing if variant == "mixed" else MixingSettings(),
         train=settled,
-        model=parse_model(train["model"], settled.pretrained),
+        model=model,
         augmentations=parsing.parse_augmentations(train.get("augmentation")),
         companion=parsing.parse_companion(train.get("companion")),
     )

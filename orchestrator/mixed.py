@@ -22,6 +22,7 @@ def mixed(
     sets: Sequence[Counts],
     mixing: MixingSettings,
     max_synth: int | None,
+    classes: Sequence[str],
 ) -> tuple[Counts, tuple[Counts, ...]]:
     """The real images that are left, and what is taken from each set.
 
@@ -36,9 +37,10 @@ def mixed(
         number = number if max_synth is None else min(number, max_synth)
         kept = share(sum(real) - number, real)
         gone = tuple(whole - part for whole, part in zip(real, kept, strict=True))
-        real, sets = kept, _filled(gone, sets, "replace")
+        _check(gone, sets, classes)
+        real, sets = kept, _filled(gone, sets)
     if mixing.name == "fill_tail":
-        sets = _filled(missing(real), sets, None)
+        sets = _filled(missing(real), sets)
     return real, bounded(sets, max_synth)
 
 
@@ -51,20 +53,21 @@ def bounded(sets: Sequence[Counts], most: int | None) -> tuple[Counts, ...]:
     return tuple(tuple(next(shared) for _ in counts) for counts in sets)
 
 
-def _filled(wanted: Counts, sets: Sequence[Counts], strict: str | None) -> tuple[Counts, ...]:
-    """Take `wanted` images of each class from the sets, from each as it holds them.
+def _check(wanted: Counts, sets: Sequence[Counts], classes: Sequence[str]) -> None:
+    for label, number in enumerate(wanted):
+        held = sum(counts[label] for counts in sets)
+        if held < number:
+            raise InputError(
+                f"mixing: replace needs {number} synthetic images of class {classes[label]!r}, the "
+                f"sets hold {held}: give a larger multiplier, or a smaller ratio"
+            )
 
-    Args:
-        strict: the name of the mixing that cannot do with fewer; else what there is will do.
-    """
+
+def _filled(wanted: Counts, sets: Sequence[Counts]) -> tuple[Counts, ...]:
+    """Take up to `wanted` images of each class from the sets, from each as it holds them."""
     columns = []
     for label, number in enumerate(wanted):
         held = [counts[label] for counts in sets]
-        if strict and sum(held) < number:
-            raise InputError(
-                f"mixing: {strict} needs {number} synthetic images of class {label}, the sets hold "
-                f"{sum(held)}: give a larger multiplier, or a smaller ratio"
-            )
         columns.append(share(min(number, sum(held)), held))
     return tuple(tuple(column[index] for column in columns) for index in range(len(sets)))
 

@@ -125,14 +125,16 @@ EVALUATION_SPLIT_KEYS = ("size", "grayscale")
 
 
 def parse_evaluation_sets(value: Any) -> tuple[EvaluationSet, ...]:
-    """Further test sets by name: a dataset each, with `split` and `allow_missing` beside."""
+    """Further test sets by name: a dataset each, with `part` and `allow_missing` beside."""
     found = []
     for name, each in section(value, "evaluate_on").items():
         path = f"evaluate_on.{name}"
+        if name in ("test", "train"):
+            raise InputError(f"{path}: the dataset has a split of that name: call it otherwise")
         values = dict(mapping(each, path))
-        part, missing = values.pop("split", None), values.pop("allow_missing", False)
+        part, missing = values.pop("part", None), values.pop("allow_missing", False)
         if part is not None and not isinstance(part, str):
-            raise InputError(f"{path}.split: a name was expected, not {shown(part)}")
+            raise InputError(f"{path}.part: a name was expected, not {shown(part)}")
         if not isinstance(missing, bool):
             raise InputError(
                 f"{path}.allow_missing: true or false was expected, not {shown(missing)}"

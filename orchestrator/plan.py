@@ -253,7 +253,7 @@ def _split(each: EvaluationSet, real: RealImages, steps: Steps) -> str:
     if info.placeholder and split not in info.splits:
         return "test"
     if split not in info.splits:
-        raise InputError(f"{path}.split: unknown split {split!r}; {nearest(split, info.splits)}")
+        raise InputError(f"{path}.part: unknown split {split!r}; {nearest(split, info.splits)}")
     if info.placeholder or real.info.placeholder:
         return split
     unknown = [name for name in info.classes if name not in real.info.classes]

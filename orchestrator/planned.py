@@ -76,6 +76,7 @@ class PlannedCell:
     """Name and pack of each synthetic set."""
     num_validation: int
     num_test: int
+    """Images; in cross-validation those of the first fold."""
     model: str
     num_parameters: int | None
     baseline: int | None

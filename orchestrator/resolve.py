@@ -101,7 +101,11 @@ class _Fold:
         if chosen.variant == "synthetic":
             images = without_real(images)
         training, counts = mixed(
-            images.training, [t.counts for t in taken], chosen.mixing, chosen.subset.max_synth
+            images.training,
+            [each.counts for each in taken],
+            chosen.mixing,
+            chosen.subset.max_synth,
+            real.info.classes,
         )
         images = replace(images, training=training)
         taken = [

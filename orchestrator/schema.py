@@ -158,7 +158,7 @@ def _evaluation_set() -> Schema:
     said = _field_docstrings(EvaluationSet)
     more = {
         **{key: split[key] for key in EVALUATION_SPLIT_KEYS},
-        "split": {"description": said["part"], "type": ["string", "null"]},
+        "part": {"description": said["part"], "type": ["string", "null"]},
         "allow_missing": {
             "description": said["allow_missing"],
             "type": "boolean",

@@ -64,6 +64,8 @@ class SplitSettings:
         if self.mean is not None and self.std is not None:
             if not len(self.mean) == len(self.std) or len(self.mean) not in (1, 3):
                 raise ValueError("mean and std hold one number for grey images, three for colour")
+            if self.grayscale and len(self.mean) == 3:
+                raise ValueError("mean holds three numbers, but grayscale images have one channel")
             if min(self.std) == 0:
                 raise ValueError("std holds 0, which cannot be divided by")
 
@@ -217,8 +219,6 @@ class TrainSettings:
                     f"the stages add up to {total} epochs, train.epochs is {self.epochs}: "
                     f"they must be equal, so that all cells are trained alike"
                 )
-        if self.pretrained and self.initialisation != "default":
-            raise ValueError("initialisation is for training from scratch: say pretrained: false")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -234,10 +234,10 @@ def test_further_sets_are_shared_by_folds(tmp_path: Path) -> None:
     ("said", "other", "split", "size"),
     [
         ({}, OTHER, "test", 28),
-        ({"split": "train"}, OTHER, "train", 4),
+        ({"part": "train"}, OTHER, "train", 4),
         ({}, replace(info_of(test=(1,) * 4, all=(9,) * 4), undivided=True), "all", 36),
         (
-            {"split": "test"},
+            {"part": "test"},
             replace(info_of(test=(1,) * 4, all=(9,) * 4), undivided=True),
             "test",
             4,
@@ -256,8 +256,8 @@ def test_the_split_that_is_tested_on(
 
 
 def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    spec = loaded(tmp_path, FURTHER, {"evaluate_on": {"drawn": {"split": "tets"}}})
-    with pytest.raises(InputError, match=r"evaluate_on\.drawn\.split: unknown split 'tets'; did"):
+    spec = loaded(tmp_path, FURTHER, {"evaluate_on": {"drawn": {"part": "tets"}}})
+    with pytest.raises(InputError, match=r"evaluate_on\.drawn\.part: unknown split 'tets'; did"):
         planned(spec)
     # What is not there yet may have any split.
     absent = placeholder(sources(spec)[1])

@@ -85,13 +85,13 @@ def per_class(real: Sequence[int], sets: Sequence[Sequence[int]]) -> list[int]:
 
 def test_replacing_keeps_the_total_and_each_class() -> None:
     settled = MixingSettings(name="replace", ratio=0.25)
-    real, sets = mixed((90, 180, 270, 360), [(90, 180, 270, 360)], settled, None)
+    real, sets = mixed((90, 180, 270, 360), [(90, 180, 270, 360)], settled, None, INFO.classes)
     assert real == (68, 135, 202, 270)
     assert sets == ((22, 45, 68, 90),)
 
 
 def test_half_are_replaced_where_nothing_is_said() -> None:
-    real, sets = mixed((10, 20), [(10, 20)], MixingSettings(name="replace"), None)
+    real, sets = mixed((10, 20), [(10, 20)], MixingSettings(name="replace"), None, INFO.classes)
     assert (real, sets) == ((5, 10), ((5, 10),))
 
 
@@ -101,7 +101,7 @@ def test_replaced_images_are_made_up_for_by_several_sets(
     real: tuple[int, ...], ratio: float, most: int | None
 ) -> None:
     held = [tuple(2 * number for number in real), tuple(number // 2 for number in real)]
-    kept, taken = mixed(real, held, MixingSettings(name="replace", ratio=ratio), most)
+    kept, taken = mixed(real, held, MixingSettings(name="replace", ratio=ratio), most, INFO.classes)
     assert per_class(kept, taken) == list(real)
     num_taken = sum(map(sum, taken))
     assert num_taken == min(int(ratio * sum(real) + 0.5 + 1e-9), most or 10**9)
@@ -111,7 +111,13 @@ def test_replaced_images_are_made_up_for_by_several_sets(
 
 def test_a_larger_ratio_keeps_fewer_real_images_of_every_class() -> None:
     rows = [
-        mixed((90, 180, 270), [(90, 180, 270)], MixingSettings(name="replace", ratio=r / 20), None)
+        mixed(
+            (90, 180, 270),
+            [(90, 180, 270)],
+            MixingSettings(name="replace", ratio=r / 20),
+            None,
+            INFO.classes,
+        )
         for r in range(1, 20)
     ]
     for (more, _), (fewer, _) in itertools.pairwise(rows):
@@ -119,15 +125,15 @@ def test_a_larger_ratio_keeps_fewer_real_images_of_every_class() -> None:
 
 
 def test_too_few_to_replace_with_is_refused() -> None:
-    with pytest.raises(InputError, match=r"mixing: replace needs 10 synthetic images of class 1"):
-        mixed((20, 20), [(20, 4), (0, 5)], MixingSettings(name="replace"), None)
+    with pytest.raises(InputError, match=r"mixing: replace needs 10 synthetic images of class 'b'"):
+        mixed((20, 20), [(20, 4), (0, 5)], MixingSettings(name="replace"), None, INFO.classes)
 
 
 def test_a_tail_is_filled_to_the_largest_class() -> None:
     fill = MixingSettings(name="fill_tail")
-    real, sets = mixed((100, 40, 10), [(500, 500, 500)], fill, None)
+    real, sets = mixed((100, 40, 10), [(500, 500, 500)], fill, None, INFO.classes)
     assert (real, sets) == ((100, 40, 10), ((0, 60, 90),))
-    real, sets = mixed((100, 40, 10), [(500, 20, 60), (500, 20, 60)], fill, None)
+    real, sets = mixed((100, 40, 10), [(500, 20, 60), (500, 20, 60)], fill, None, INFO.classes)
     assert per_class(real, sets) == [100, 80, 100]
     assert sets == ((0, 20, 45), (0, 20, 45))
 
@@ -137,7 +143,7 @@ def test_a_bound_is_shared_over_sets_and_classes() -> None:
     assert bounded(held, None) == ((10, 20), (30, 40))
     assert bounded(held, 100) == ((10, 20), (30, 40))
     assert bounded(held, 10) == ((1, 2), (3, 4))
-    assert mixed((5, 5), held, MixingSettings(), 10) == ((5, 5), ((1, 2), (3, 4)))
+    assert mixed((5, 5), held, MixingSettings(), 10, INFO.classes) == ((5, 5), ((1, 2), (3, 4)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -225,7 +231,7 @@ def test_a_folder_may_hold_fewer_classes_in_another_order(tmp_path: Path) -> Non
 
 
 def test_a_folder_that_lacks_a_class_replaces_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="mixing: replace needs 45 synthetic images of class 0"):
+    with pytest.raises(InputError, match="mixing: replace needs 45 synthetic images of class 'a'"):
         planned(loaded(tmp_path, FOUND, {"mixing": "replace"}))
 
 

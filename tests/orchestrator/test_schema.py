@@ -98,7 +98,7 @@ GOOD = [
     ("evaluate_on", {"other": "digits"}),
     (
         "evaluate_on",
-        {"other": {"name": "image_folder", "root": "a", "split": "all", "allow_missing": True}},
+        {"other": {"name": "image_folder", "root": "a", "part": "all", "allow_missing": True}},
     ),
     ("evaluate_on", {"other": {"name": "digits", "size": 8, "grayscale": True}}),
     ("evaluate_on", None),

@@ -184,7 +184,7 @@ def test_short_forms_are_whole_forms_in_every_section(load: Load) -> None:
     )
     whole = load(
         WITH_SET + "mixing: {name: replace}\nsubset: {imbalance: {name: semi, factor: null}}\n"
-        "evaluate_on: {other: {name: digits, split: null, allow_missing: false}}",
+        "evaluate_on: {other: {name: digits, part: null, allow_missing: false}}",
         "train.augmentation=[{name: rotation}]",
         "train.companion={name: cart}",
     )
@@ -215,7 +215,7 @@ def test_folds(said: str, folds: int | None, load: Load) -> None:
 
 def test_smoke_may_say_other_test_sets_and_folds(load: Load) -> None:
     text = (
-        PLAIN + "folds: 10\nevaluate_on: {other: {name: image_folder, root: a, split: all}}\n"
+        PLAIN + "folds: 10\nevaluate_on: {other: {name: image_folder, root: a, part: all}}\n"
         "smoke: {folds: 2, evaluate_on: {other: {name: digits}}}"
     )
     small = load(text, smoke=True)
@@ -419,10 +419,6 @@ OF_TRAIN = [
         "schedule: step, milestones: [3, 0]",
         "train.milestones[1]: a number of at least 1 was expected, not 0",
     ),
-    (
-        "pretrained: true, initialisation: he",
-        "train: initialisation is for training from scratch: say pretrained: false",
-    ),
     ("stages: []", "train: stages is empty: name one or more, or leave it out"),
     ("stages: [real]", "train.stages[0]: a mapping was expected, not 'real'"),
     ("stages: [{variant: real}]", "train.stages[0].epochs: is missing"),
@@ -600,8 +596,8 @@ OF_THE_REST = [
         "evaluate_on.a.splt: unknown key 'splt'; did you mean",
     ),
     (
-        "evaluate_on: {a: {name: digits, split: 5}}",
-        "evaluate_on.a.split: a name was expected, not 5",
+        "evaluate_on: {a: {name: digits, part: 5}}",
+        "evaluate_on.a.part: a name was expected, not 5",
     ),
     (
         "evaluate_on: {a: {name: digits, allow_missing: 5}}",
@@ -666,6 +662,14 @@ BROKEN = [
 @pytest.mark.parametrize(("text", "said"), BROKEN, ids=[said[:40] for _, said in BROKEN])
 def test_refusals(refusal: Callable[..., str], text: str, said: str) -> None:
     assert refusal(text).startswith(said)
+
+
+@pytest.mark.parametrize("train", ["model: {name: resnet18, pretrained: true}", "model: resnet18"])
+def test_initialisation_is_for_training_from_scratch(
+    train: str, refusal: Callable[..., str]
+) -> None:
+    text = f"{HEAD}train: {{{train}, pretrained: true, initialisation: he}}"
+    assert refusal(text).startswith("train.initialisation: is for training from scratch")
 
 
 def test_baselines_must_be_on_the_grid(refusal: Callable[..., str]) -> None:

@@ -104,11 +104,11 @@ def test_without_a_total_the_scarcest_class_decides() -> None:
 
 
 def test_whole_numbers_are_not_lost_to_rounding() -> None:
-    """1000 * .01^(i / 2) is 1000, 100 and 10, which powers of floats miss by a bit."""
+    """1000 * .01^(i / 2) is 1000, 100 and 10, on whichever side a machine's powers fall."""
     shape = Imbalance(profile="long_tail", factor=0.01)
     assert [shape.count(label, 3, 1000) for label in range(3)] == [1000, 100, 10]
-    eighth = Imbalance(profile="long_tail", factor=0.001)
-    assert [eighth.count(label, 4, 27000) for label in range(4)] == [27000, 2700, 270, 27]
+    other = Imbalance(profile="long_tail", factor=0.001)
+    assert [other.count(label, 4, 27000) for label in range(4)] == [27000, 2700, 270, 27]
 
 
 def test_one_class_has_no_tail() -> None:

@@ -88,14 +88,17 @@ def test_a_resumed_training_gives_the_same_bits(name: str, real: Path, tmp_path:
     assert_equal_results(trained(spec, real, tmp_path / "half", checkpoints=memory), whole)
 
 
-@pytest.mark.parametrize("name", set(RECIPES) | {"he", "xavier", "dropout"})
+CHANGES: dict[str, dict[str, Any]] = {
+    **RECIPES,
+    "he": {"initialisation": "he"},
+    "xavier": {"initialisation": "xavier"},
+    "dropout": {"dropout": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
 def test_each_setting_changes_the_training(name: str, real: Path, tmp_path: Path) -> None:
-    more = {
-        "he": {"initialisation": "he"},
-        "xavier": {"initialisation": "xavier"},
-        "dropout": {"dropout": 0.5},
-    }
-    changes = {**RECIPES, **more}[name]
+    changes = CHANGES[name]
     plain = history_of(trained(trial(), real, tmp_path / "plain"))
     assert history_of(trained(trial(**changes), real, tmp_path / "other")) != plain
 

@@ -155,7 +155,7 @@ def accuracy_of(weights: Path, real: Path) -> float:
     normalise = Normalise(classifier.mean, classifier.std, place)
     classifier.network.eval()
     with torch.no_grad():
-        logits = classifier.network(normalise(images.batch(torch.arange(len(images)))))
+        logits = classifier.network(normalise(images.batch(np.arange(len(images)))))
     return float((logits.argmax(1) == images.labels).double().mean())
 
 
