@@ -178,7 +178,7 @@ def finished_trial(
             for (name, _), each in zip(planned.further, further, strict=True)
         },
         companion=_companion(stored),
-        seconds=trained["seconds"] + sum(record["seconds"] for record in evaluated),
+        seconds=trained["result"]["seconds"] + sum(record["seconds"] for record in evaluated),
         device=trained["device"],
         threads=trained["threads"],
         versions=trained["versions"],
@@ -277,7 +277,9 @@ def _costs(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> tuple[
     for step in used:
         if step.key in records:
             record = records[step.key]
-            grouped[(step.title, record["device"])].append(record["seconds"])
+            # A step's own word includes what it spent before an interruption.
+            seconds = record["result"].get("seconds", record["seconds"])
+            grouped[(step.title, record["device"])].append(seconds)
     return tuple(
         CostLine(what=title, steps=len(seconds), hours=sum(seconds) / 3600, device=device)
         for (title, device), seconds in grouped.items()

@@ -168,7 +168,6 @@ class _Fold:
                 held_out=self.spec.images if held_out else None,
                 without=without,
                 classes=self.real.info.classes,
-                precision=self.spec.recipe.precision,
                 companion=self.spec.companion,
             )
             needs = (trial, pack, *((without,) if without is not None else ()))

@@ -208,8 +208,12 @@ class TrainSettings:
             raise ValueError("schedule: step and milestones go together: give both, or neither")
         if self.milestones is not None and list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise, such as [60, 120, 160]")
-        if self.accumulate > self.batch_size:
-            raise ValueError("accumulate is more than batch_size: each micro-batch needs an image")
+        if self.accumulate > 1 and self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"accumulate: {self.accumulate} leaves fewer than the two images that batch norm "
+                f"needs in a micro-batch; batch_size {self.batch_size} allows "
+                f"{max(1, self.batch_size // 2)}"
+            )
         if self.stages is not None:
             if not self.stages:
                 raise ValueError("stages is empty: name one or more, or leave it out")

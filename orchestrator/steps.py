@@ -49,6 +49,7 @@ FAULT_TEXTS = (
     "can't allocate memory",
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
+    "ALLOC_FAILED",
     "DataLoader worker (pid",
 )
 """How libraries that raise no OSError (torch, safetensors) speak of full disks, memory, and of a

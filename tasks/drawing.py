@@ -10,6 +10,9 @@ import numpy.typing as npt
 from tasks.packs import Indices
 from tasks.specs import Stage
 
+SWAPS = 1
+"""Keeps the randomness of swaps apart from that of permutations, which has three numbers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
@@ -48,7 +51,7 @@ class Draw:
 
     def _swapped(self, rows: Indices, step: int) -> Indices:
         """DA-Fusion (Trabucco et al., arXiv:2302.07944), with the class for the source image."""
-        random = np.random.default_rng(np.random.SeedSequence((self.seed, step, 1)))
+        random = np.random.default_rng(np.random.SeedSequence((self.seed, step, 0, SWAPS)))
         # Both are drawn for every image, so that a swap here moves no draw there.
         swap = random.random(len(rows)) < self.synthetic_probability
         picks = random.random(len(rows))

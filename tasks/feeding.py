@@ -120,12 +120,11 @@ class Feed:
         import torch
 
         device = self._images.device
+        first = len(self._chain.on_worker)
         with closing(self._read(start, stop)) as read:
-            for step, (rows, images) in enumerate(read, start):
-                there = rows.to(device, non_blocking=True)
-                goals = self._goals.of(there, self._images.labels[there])
+            for step, (rows, images) in enumerate(_ahead(read, device), start):
+                goals = self._goals.of(rows, self._images.labels[rows])
                 batch = Batch(images=self._images.shaped(images), targets=goals)
-                first = len(self._chain.on_worker)
                 for index, (place, augmentation) in enumerate(self._chain.on_device, first):
                     if place == "device" and batch.images.dtype == torch.uint8:
                         batch = replace(batch, images=batch.images.float() / 255)
@@ -150,7 +149,7 @@ class Feed:
             batch_size=None,
             sampler=range(start, stop),
             num_workers=NUM_WORKERS[kind],
-            # Two batches ahead in each process, pinned: one is copied while one is computed on.
+            # Two batches ahead in each process, in pinned memory that a GPU copies from by itself.
             prefetch_factor=2,
             pin_memory=kind == "cuda",
             multiprocessing_context=_processes(),
@@ -181,6 +180,31 @@ def _processes() -> "ForkServerContext":
     # Loaded once, by the server that they are forked from, and not by each of them.
     context.set_forkserver_preload(["__main__", "tasks.feeding", "torchvision.transforms.v2"])
     return context
+
+
+def _ahead(
+    read: "Iterator[tuple[Tensor, Tensor]]", device: "torch.device"
+) -> "Iterator[tuple[Tensor, Tensor]]":
+    """Rows and images on the device; to a GPU one step is copied while another is computed."""
+    import torch
+
+    if device.type != "cuda":
+        yield from read
+        return
+    stream = torch.cuda.Stream(device)
+    waiting: tuple[Tensor, Tensor] | None = None
+    for rows, images in read:
+        with torch.cuda.stream(stream):
+            sent = (rows.to(device, non_blocking=True), images.to(device, non_blocking=True))
+        if waiting is not None:
+            yield waiting
+        torch.cuda.current_stream(device).wait_stream(stream)
+        for tensor in sent:
+            # The allocator must not give the memory away while it is computed on.
+            tensor.record_stream(torch.cuda.current_stream(device))
+        waiting = sent
+    if waiting is not None:
+        yield waiting
 
 
 class _Steps:

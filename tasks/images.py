@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 VIEW_BYTES = 8 * 1024**3
 """Packs are resized once for all workers up to this; larger ones are resized as they are drawn."""
 
+COPIED_AT_ONCE = 4096
+
 DEVICE_SHARE = 0.4
 """Of an accelerator's free memory that images may take; other trials may live on it too."""
 
@@ -102,15 +104,17 @@ class Images:
     They are copied to an accelerator once, as uint8, where they fit there.
     """
 
-    def __init__(self, source: Source, channels: int, device: "torch.device") -> None:
+    def __init__(
+        self, source: Source, channels: int, device: "torch.device", in_place: bool = True
+    ) -> None:
+        """`in_place` is false where batches come from elsewhere, and only take their shape here."""
         import torch
 
         self.source, self.channels, self.device = source, channels, device
         self.labels = torch.from_numpy(source.labels).to(device)
         self._in_place: Tensor | None = None
-        if device.type != "cpu" and source.num_bytes <= _room(device):
-            everything = source.batch(np.arange(len(source), dtype=np.int64))
-            self._in_place = everything.permute(0, 2, 3, 1).contiguous().to(device)
+        if in_place and device.type != "cpu" and source.num_bytes <= _room(device):
+            self._in_place = _copied(source, device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -147,9 +151,21 @@ def _luma(images: "Tensor") -> "Tensor":
     """Colour images beside grey ones, as `tasks.packs.luma` has them."""
     import torch
 
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64, device=images.device)
-    grey = (images.double() * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return grey.round().to(torch.uint8)
+    red, green, blue = images.double().unbind(1)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    return grey.round().to(torch.uint8)[:, None]
+
+
+def _copied(source: Source, device: "torch.device") -> "Tensor":
+    """All images on the device, N × side × side × channels, with little host memory between."""
+    import torch
+
+    shape = (len(source), source.side, source.side, source.channels)
+    there = torch.empty(shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(source), COPIED_AT_ONCE):
+        rows = np.arange(start, min(start + COPIED_AT_ONCE, len(source)), dtype=np.int64)
+        there[start : start + len(rows)] = source.batch(rows).permute(0, 2, 3, 1).to(device)
+    return there
 
 
 def _room(device: "torch.device") -> int:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.devices import is_out_of_memory
 from tasks.images import Images, Normalise
 from tasks.stepping import autocast
 
@@ -37,9 +38,17 @@ def logits_of(
     network.eval()
     side = images.source.side
     size = EVAL_BATCH if side <= SMALL_SIDE else max(16, EVAL_BATCH * SMALL_SIDE**2 // side**2)
-    parts = []
+    parts: list[Tensor] = []
+    done = 0
     with torch.no_grad(), autocast(precision, images.device):
-        for start in range(0, len(images), size):
-            rows = np.arange(start, min(start + size, len(images)), dtype=np.int64)
-            parts.append(network(normalise(images.batch(rows))).float())
+        while done < len(images):
+            rows = np.arange(done, min(done + size, len(images)), dtype=np.int64)
+            try:
+                parts.append(network(normalise(images.batch(rows))).float())
+            except RuntimeError as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+                size = -(-size // 2)
+                continue
+            done += len(rows)
     return parts

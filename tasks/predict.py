@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tasks import plugins
 from tasks.classification import Classifier, load_for
 from tasks.companion import Companion, features_of
+from tasks.devices import move, prepare
 from tasks.duplicates import excluded
 from tasks.errors import InputError
 from tasks.images import Images, Normalise, Part, Source, as_packed, part
@@ -37,7 +38,7 @@ def predict(spec: EvaluateSpec, inputs: Mapping[Key, Path], out: Path, device: s
     import torch
 
     started = time.perf_counter()
-    trial, place = inputs[spec.trial], torch.device(device)
+    trial, place = inputs[spec.trial], prepare(device)
     pack = Pack(inputs[spec.test])
     classes = spec.classes or pack.classes
     tested = part(pack, _rows(spec, pack, inputs), classes)
@@ -47,10 +48,11 @@ def predict(spec: EvaluateSpec, inputs: Mapping[Key, Path], out: Path, device: s
         path = trial / f"{name}.safetensors"
         if path.exists():
             classifier, known = load_for(path, classes)
-            classifier.network.to(place).to(memory_format=torch.channels_last)
+            move(classifier.network, place)
             images = Images(Source([tested], classifier.input_size), classifier.channels, place)
             normalise = Normalise(classifier.mean, classifier.std, place)
-            parts = logits_of(classifier.network, images, normalise, spec.precision)
+            # Whatever it was trained in: coarser logits tie, and ties go to the lower class.
+            parts = logits_of(classifier.network, images, normalise, "float32")
             probabilities = torch.cat(parts).softmax(1).cpu().numpy()
             found[name] = probabilities[:, _order(known, classes)]
             if name == "selected" and spec.companion is not None:
@@ -79,6 +81,11 @@ def _rows(spec: EvaluateSpec, pack: Pack, inputs: Mapping[Key, Path]) -> Indices
         rows = held_out(pack, spec.held_out)
     if spec.without is not None:
         rows = np.setdiff1d(rows, excluded(inputs[spec.without]))
+    if not len(rows):
+        raise InputError(
+            "dataset.drop_test_duplicates: every test image also stands in the train split, so "
+            "that none is left to test on: give other test images"
+        )
     return rows
 
 

@@ -307,8 +307,6 @@ class EvaluateSpec:
     """The found duplicates, whose test images are left out."""
     classes: Annotated[tuple[str, ...], NotHashed()] = ()
     """In the label order of the trial, whose key says them; a test set may order them its way."""
-    precision: Annotated[str, NotHashed()] = "auto"
-    """As in the trial's recipe."""
     companion: Annotated[Plugin | None, NotHashed()] = None
     """As in the trial's cell; it is asked for its predictions too."""
 

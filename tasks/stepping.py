@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tasks.augmentation import Batch
+from tasks.devices import is_out_of_memory, resolved_precision
 from tasks.images import Normalise
 from tasks.specs import Recipe
 
@@ -24,13 +25,19 @@ class Stepper:
     ) -> None:
         import torch
 
-        self.micro_batch = -(-recipe.batch_size // recipe.accumulate)
+        self._parts = recipe.accumulate
         self._network, self._normalise, self._recipe = network, normalise, recipe
         self._device = device
-        self._forward: Any = torch.compile(network) if recipe.compile else network
+        # Fixed shapes: what dynamo makes of a second one would depend on what it saw before.
+        self._forward: Any = torch.compile(network, dynamic=False) if recipe.compile else network
         self._optimizer, self._scheduler = _optimizer(network, recipe)
         halves = recipe.precision == "float16" and device.type == "cuda"
         self._scaler = torch.amp.GradScaler(device.type, enabled=halves)
+
+    @property
+    def micro_batch(self) -> int:
+        """Images that go through the network at once."""
+        return -(-self._recipe.batch_size // self._parts)
 
     def step(self, number: int, batch: Batch) -> "Tensor":
         """Do step `number` (from 0): summed loss, hits and images, on the device."""
@@ -38,9 +45,11 @@ class Stepper:
 
         self._scheduler.step_update(number)
         self._network.train()
+        before = _Moved(self._network, self._device)
         while (found := self._gradients(batch)) is None:
             self._optimizer.zero_grad(set_to_none=True)
-            self.micro_batch = -(-self.micro_batch // 2)
+            before.restore()
+            self._parts *= 2
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
         if self._recipe.clip_grad is not None:
@@ -58,7 +67,7 @@ class Stepper:
 
         num_images = len(batch.targets)
         # Equal parts: a last one of a single image would be too few for batch norm.
-        parts = -(-num_images // self.micro_batch)
+        parts = min(self._parts, num_images)
         mass = batch.targets.sum()
         sums = torch.zeros(3, device=self._device)
         try:
@@ -71,9 +80,11 @@ class Stepper:
                 loss = functional.cross_entropy(logits.float(), goals, reduction="sum") / mass
                 self._scaler.scale(loss).backward()
                 hits = (logits.detach().argmax(1) == goals.argmax(1)).sum()
-                sums += torch.stack((loss.detach() * num_images, hits, hits.new_tensor(len(goals))))
+                seen = hits.new_full((), len(goals))
+                sums += torch.stack((loss.detach() * num_images, hits, seen))
         except RuntimeError as error:
-            if self.micro_batch == 1 or not is_out_of_memory(error):
+            # Two images are the fewest that batch norm can do with.
+            if num_images // parts < 4 or not is_out_of_memory(error):
                 raise
             return None
         return sums
@@ -83,28 +94,50 @@ class Stepper:
         return {
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "micro_batch": self.micro_batch,
+            "parts": self._parts,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        self.micro_batch = state["micro_batch"]
+        self._parts = state["parts"]
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """torch says it in one way on a GPU and in another on the CPU."""
+class _Moved:
+    """What a forward pass moves beside gradients: statistics of batch norm, draws of dropout."""
+
+    def __init__(self, network: "nn.Module", device: "torch.device") -> None:
+        self._network = network
+        self._buffers = [buffer.clone() for buffer in network.buffers()]
+        self._random = random_state(device)
+
+    def restore(self) -> None:
+        """As if the pass had not been."""
+        for buffer, old in zip(self._network.buffers(), self._buffers, strict=True):
+            buffer.copy_(old)
+        set_random_state(self._random)
+
+
+def random_state(device: "torch.device") -> dict[str, "Tensor | None"]:
+    """Of torch's own generators, which dropout draws from."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    on_gpu = device.type == "cuda"
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if on_gpu else None,
+    }
 
 
-def resolved_precision(precision: str, device: "torch.device") -> str:
-    """What `auto` means on a device."""
-    if precision != "auto":
-        return precision
-    return "bfloat16" if device.type == "cuda" else "float32"
+def set_random_state(state: dict[str, "Tensor | None"]) -> None:
+    """Put back what `random_state` said."""
+    import torch
+
+    assert state["cpu"] is not None
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 def autocast(precision: str, device: "torch.device") -> AbstractContextManager[Any]:
@@ -123,22 +156,28 @@ def _optimizer(network: "nn.Module", recipe: Recipe) -> tuple["torch.optim.Optim
 
     # timm's `sgd` is Nesterov's, which there is not without momentum.
     plain = recipe.optimizer == "sgd" and recipe.momentum == 0
+    # timm's `lamb` clips by itself, which `clip_grad` is there to say.
+    own: dict[str, Any] = {"max_grad_norm": None} if recipe.optimizer == "lamb" else {}
     optimizer = create_optimizer_v2(
         network,
         opt="momentum" if plain else recipe.optimizer,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
         momentum=recipe.momentum,
+        **own,
     )
+    # The cosine begins behind the warm-up, or it would never stand at its peak.
+    cosine, warmup = recipe.schedule == "cosine", recipe.warmup_steps
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched="multistep" if recipe.schedule == "step" else recipe.schedule,
-        num_epochs=recipe.steps,
+        num_epochs=recipe.steps - (warmup if cosine else 0),
         # timm's milestone m takes effect at step m - 1.
         decay_milestones=[milestone + 1 for milestone in recipe.milestones],
         decay_rate=recipe.decay,
-        warmup_epochs=recipe.warmup_steps,
-        warmup_lr=0.0,
+        warmup_epochs=warmup,
+        warmup_lr=recipe.lr / max(1, warmup),
+        warmup_prefix=cosine,
         step_on_epochs=False,
         updates_per_epoch=1,
     )

@@ -14,6 +14,7 @@ from tasks import plugins
 from tasks.augmentation import AugmentationInfo
 from tasks.classification import Classifier, ClassifierInfo, save_weights
 from tasks.companion import Companion, features_of
+from tasks.devices import move, prepare, resolved_precision
 from tasks.drawing import Draw
 from tasks.feeding import Feed, pipeline, targets
 from tasks.images import Images, Normalise, Part, Source, as_packed, part
@@ -22,7 +23,7 @@ from tasks.networks.averaging import update_average
 from tasks.packs import Pack, select, select_first
 from tasks.results import write_result
 from tasks.specs import Checkpoints, Key, Progress, Recipe, Stage, TrialSpec, Work
-from tasks.stepping import Stepper, resolved_precision
+from tasks.stepping import Stepper, random_state, set_random_state
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +57,7 @@ def train(
     import torch
 
     started = time.perf_counter()
-    recipe, place = spec.cell.recipe, torch.device(device)
-    if place.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(place)
+    recipe, place = spec.cell.recipe, prepare(device)
     torch.manual_seed(spec.seed)
     setup = _set_up(spec, packs, place)
     network = setup.classifier.network
@@ -70,6 +69,8 @@ def train(
     if saved is not None:
         state.load(saved, network, kept, stepper)
         window += saved["window"].to(place)
+        # What was spent before an interruption is part of what the training cost.
+        started -= saved["seconds"]
     said = time.monotonic()
     for batch in setup.feed.batches(state.step, recipe.steps):
         window += stepper.step(state.step, batch)
@@ -86,9 +87,10 @@ def train(
         elif time.monotonic() - said >= SAY_EVERY_S:
             said = time.monotonic()
             yield Progress(done=state.step, total=recipe.steps)
-        checkpoints.save_if_due(functools.partial(state.dump, network, kept, stepper, window))
-    seconds = time.perf_counter() - started
-    _write(spec, setup, state, kept, out, stepper.micro_batch, seconds)
+        checkpoints.save_if_due(
+            functools.partial(state.dump, network, kept, stepper, window, started)
+        )
+    _write(spec, setup, state, kept, out, stepper.micro_batch, started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +124,15 @@ def _set_up(spec: TrialSpec, packs: Mapping[Key, Path], place: "torch.device") -
         parts.append(part(synthetic, select_first(synthetic, each.counts), real.classes))
     info = classifier_info(recipe, real, cell.num_classes)
     classifier: Classifier = plugins.build("classifiers", cell.model, info)
-    classifier.network.to(place).to(memory_format=_memory_format())
+    move(classifier.network, place)
     source = Source(parts, classifier.input_size)
-    training = Images(source, classifier.channels, place)
+    places = (source.channels, classifier.channels)
+    chain = pipeline(
+        recipe.augmentations,
+        *(augmentation_info(classifier, channels, cell.num_classes) for channels in places),
+    )
+    # What worker processes prepare does not come from the device.
+    training = Images(source, classifier.channels, place, in_place=not chain.on_worker)
     draw = Draw(
         seed=spec.seed,
         batch_size=recipe.batch_size,
@@ -142,17 +150,6 @@ def _set_up(spec: TrialSpec, packs: Mapping[Key, Path], place: "torch.device") -
         mixing.loss_weight,
         place,
     )
-    on_worker, on_device = (
-        AugmentationInfo(
-            side=classifier.input_size,
-            channels=channels,
-            num_classes=cell.num_classes,
-            mean=classifier.mean,
-            std=classifier.std,
-        )
-        for channels in (source.channels, classifier.channels)
-    )
-    chain = pipeline(recipe.augmentations, on_worker, on_device)
     return _Setup(
         classifier=classifier,
         info=info,
@@ -162,6 +159,17 @@ def _set_up(spec: TrialSpec, packs: Mapping[Key, Path], place: "torch.device") -
         validation=Images(Source([validation], classifier.input_size), classifier.channels, place),
         feed=Feed(training, draw, chain, goals),
         normalise=Normalise(classifier.mean, classifier.std, place),
+    )
+
+
+def augmentation_info(classifier: Classifier, channels: int, num_classes: int) -> AugmentationInfo:
+    """What the augmentations of a classifier's images are built for."""
+    return AugmentationInfo(
+        side=classifier.input_size,
+        channels=channels,
+        num_classes=num_classes,
+        mean=classifier.mean,
+        std=classifier.std,
     )
 
 
@@ -181,13 +189,6 @@ def classifier_info(recipe: Recipe, real: Pack, num_classes: int) -> ClassifierI
     )
 
 
-def _memory_format() -> "torch.memory_format":
-    import torch
-
-    # Packs hold channels last too, and convolutions are faster so: on a CPU by up to a third.
-    return torch.channels_last
-
-
 def _average(averaged: "nn.Module", network: "nn.Module", decay: float, step: int) -> None:
     import torch
 
@@ -204,7 +205,7 @@ def _write(
     last: "nn.Module",
     out: Path,
     micro_batch: int,
-    seconds: float,
+    started: float,
 ) -> None:
     """Keep the last weights, then those that validation selected, and what was measured."""
     import torch
@@ -234,7 +235,7 @@ def _write(
             "micro_batch": micro_batch,
             "num_training": len(setup.training),
             "num_validation": len(setup.validation),
-            "seconds": seconds,
+            "seconds": time.perf_counter() - started,
             "peak_memory_bytes": (
                 torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
             ),
@@ -273,11 +274,13 @@ class _State:
             self.best = copy.deepcopy(network.state_dict())
 
     def dump(
-        self, network: "nn.Module", kept: "nn.Module", stepper: Stepper, window: "Tensor"
+        self,
+        network: "nn.Module",
+        kept: "nn.Module",
+        stepper: Stepper,
+        window: "Tensor",
+        started: float,
     ) -> dict[str, Any]:
-        import torch
-
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         return {
             "step": self.step,
             "history": self.history,
@@ -287,24 +290,20 @@ class _State:
             "averaged": None if kept is network else kept.state_dict(),
             "stepper": stepper.state(),
             "window": window,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": cuda,
+            "random": random_state(window.device),
+            "seconds": time.perf_counter() - started,
         }
 
     def load(
         self, saved: dict[str, Any], network: "nn.Module", kept: "nn.Module", stepper: Stepper
     ) -> None:
-        import torch
-
         self.step, self.history = saved["step"], saved["history"]
         self.best, self.best_row = saved["best"], saved["best_row"]
         network.load_state_dict(saved["network"])
         if saved["averaged"] is not None:
             kept.load_state_dict(saved["averaged"])
         stepper.load(saved["stepper"])
-        torch.set_rng_state(saved["rng"].cpu())
-        if saved["cuda_rng"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved["cuda_rng"].cpu())
+        set_random_state(saved["random"])
 
 
 def _row(

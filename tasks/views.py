@@ -1,8 +1,11 @@
 """Resized copies of packs, made once on a machine and mapped by all of its workers."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,15 @@ def view(pack: Pack, side: int) -> Pixels:
     Falls back to memory of this process where the cache cannot be written.
     """
     shape = (len(pack), side, side, pack.channels)
-    name = hashlib.sha256(f"{pack.path.resolve()}, {side}".encode()).hexdigest()
-    path = cache_dir() / "views" / f"{name}.bin"
+    # By what the pack holds: another may come to lie where this one was.
+    text = f"{pack.shape}, {pack.channels}, {side}\n" + "\n".join(pack.hashes)
+    path = cache_dir() / "views" / f"{hashlib.sha256(text.encode()).hexdigest()}.bin"
     try:
         if not path.exists():
-            _write(pack, side, path)
+            with _alone(path):
+                # Whoever waited here finds what the other one made.
+                if not path.exists():
+                    _write(pack, side, path)
         found = np.memmap(path, np.uint8, "c", shape=shape)
         # mtime, as many machines do not note when a file was read.
         os.utime(path)
@@ -34,10 +41,18 @@ def view(pack: Pack, side: int) -> Pixels:
         return pack.array(np.arange(len(pack), dtype=np.int64), side)
 
 
-def _write(pack: Pack, side: int, path: Path) -> None:
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process of the machine at a time; the lock ends with the process that holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(pack: Pack, side: int, path: Path) -> None:
     _make_room(path.parent, len(pack) * side * side * pack.channels)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with aside.open("wb") as file:
             for start in range(0, len(pack), ROWS):
@@ -58,3 +73,4 @@ def _make_room(folder: Path, num_bytes: int) -> None:
                 return
             total -= path.stat().st_size
             path.unlink(missing_ok=True)
+            path.with_suffix(".lock").unlink(missing_ok=True)

@@ -30,6 +30,8 @@ class TrialResult:
     """Counts, rows true and columns predicted."""
     shifted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Evaluation set -> metric -> value, for the sets named by `evaluate_on`."""
+    reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """For evaluation sets that lack classes: the clean scores over those classes that they have."""
     companion: Mapping[str, float] = field(default_factory=dict)
     """`agreement`, `companion_top1` and `combined_top1`, where a second classifier was fitted."""
     seconds: float = 0.0
