@@ -59,9 +59,9 @@ class Case:
 
 
 CASES = (
-    Case(name="small_cnn, 32 px", model="small_cnn", side=32, batch_size=128, steps=24),
-    Case(name="resnet18, 32 px", model="resnet18", side=32, batch_size=128, steps=3),
-    Case(name="resnet18, 64 px JPEG", model="resnet18", side=64, batch_size=64, steps=2),
+    Case(name="small_cnn, 32 px", model="small_cnn", side=32, batch_size=128, steps=12),
+    Case(name="resnet18, 32 px", model="resnet18", side=32, batch_size=64, steps=3),
+    Case(name="resnet18, 64 px JPEG", model="resnet18", side=64, batch_size=32, steps=2),
     Case(
         name="resnet50, 224 px", model="resnet50", side=224, batch_size=128, steps=20, gpu_only=True
     ),

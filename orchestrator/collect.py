@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from orchestrator.grid import label_of
 from orchestrator.ledger import Ledger
 from orchestrator.pictures import duplicate_checks, sample_sheets
 from orchestrator.plan import VERSIONS, Plan, PlannedCell, PlannedStudy, PlannedTrial, Step
 from orchestrator.report.results import CellResult, CostLine, StudyResult, TrialResult
+from orchestrator.report.wording import counted
 from orchestrator.settings import FolderSet
 from tasks import plugins
 from tasks.predictions import StoredPredictions, load_predictions
-from tasks.specs import Key, canonical
+from tasks.specs import Key, TrialSpec, canonical
 
 
 def collect(
@@ -40,7 +43,7 @@ def collect(
         name=study.spec.name,
         question=study.spec.question,
         axes=study.spec.axis_names,
-        metrics=study.spec.metrics,
+        metrics=tuple(name for name in study.spec.metrics if name != "confusion"),
         seeds=study.spec.seeds,
         classes=study.classes,
         cells=cells,
@@ -62,7 +65,7 @@ def collect(
         command=command,
         store=ledger.uri,
         commit=_only({str(r.get("commit", "")) for r in records.values()}),
-        notes=tuple(_notes(study, plan, finished)),
+        notes=(*_notes(study, plan, finished), *_memory_notes(used, records)),
     )
 
 
@@ -177,6 +180,11 @@ def finished_trial(
             name: _metrics(each, study, counts)[0]
             for (name, _), each in zip(planned.further, further, strict=True)
         },
+        reference={
+            name: _metrics(_among(stored, each), study, counts)[0]
+            for (name, _), each in zip(planned.further, further, strict=True)
+            if set(each.labels.tolist()) != set(stored.labels.tolist())
+        },
         companion=_companion(stored),
         seconds=trained["result"]["seconds"] + sum(record["seconds"] for record in evaluated),
         device=trained["device"],
@@ -211,6 +219,12 @@ def _metrics(
         if last is not None:
             scores["top1_last"] = last
     return scores, per_class, confusion
+
+
+def _among(stored: StoredPredictions, other: StoredPredictions) -> StoredPredictions:
+    """The predictions of those images whose class the other test set has too."""
+    rows = np.isin(stored.labels, other.labels)
+    return StoredPredictions(labels=stored.labels[rows], selected=stored.selected[rows])
 
 
 def _companion(stored: StoredPredictions) -> dict[str, float]:
@@ -318,6 +332,23 @@ def _notes(study: PlannedStudy, plan: Plan, finished: list[TrialResult]) -> Iter
     }
     if len(models) > 1 and started != {False}:
         yield "the models may start from different pre-training, which moves with architecture"
+
+
+def _memory_notes(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> Iterator[str]:
+    """Trials whose batches did not fit: batch norm saw smaller parts in them."""
+    halved = set()
+    for step in used:
+        if isinstance(step.spec, TrialSpec) and step.key in records:
+            recipe = step.spec.cell.recipe
+            size = records[step.key]["result"]["micro_batch"]
+            if size < -(-recipe.batch_size // recipe.accumulate):
+                halved.add((step.key, size))
+    if halved:
+        sizes = ", ".join(str(size) for size in sorted({size for _, size in halved}))
+        yield (
+            f"{counted(len(halved), 'trial')} ran out of memory and went on with micro-batches of "
+            f"{sizes} images, which batch norm sees: their scores may differ from the others' by it"
+        )
 
 
 def _only(values: set[str]) -> str:

@@ -17,6 +17,11 @@ def missing(real: Counts) -> Counts:
     return tuple(max(real) - number for number in real)
 
 
+def known(counts: Counts, real: Counts) -> Counts:
+    """Without the classes that a generator never saw: it would draw them from nothing."""
+    return tuple(number if seen else 0 for number, seen in zip(counts, real, strict=True))
+
+
 def mixed(
     real: Counts,
     sets: Sequence[Counts],

@@ -118,6 +118,12 @@ def count(pool: Counts, wanted: SubsetSettings) -> Counts:
                 f"{min(pool)} to {max(pool)}"
             )
         raise InputError(f"subset.fraction: {wanted.fraction!r} of {sum(pool)} images leaves none")
+    empty = sum(held > 0 and not left for held, left in zip(pool, counts, strict=True))
+    if shape is not None and empty:
+        raise InputError(
+            f"subset.imbalance: {shape.name} leaves {empty} classes without an image, the largest "
+            f"with {max(counts)}: give more images, or a factor nearer to 1"
+        )
     return counts
 
 

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass, replace
 
 from orchestrator.graph import Steps, key_of
-from orchestrator.mixed import missing
+from orchestrator.mixed import known, missing
 from orchestrator.planned import VERSIONS
 from orchestrator.real import RealImages, scaled
 from orchestrator.settings import CellSettings, FolderSet, GeneratedSet, SubsetSettings
@@ -101,7 +101,7 @@ def _folder(
 def _generated(
     name: str, each: GeneratedSet, cell: CellSettings, real: RealImages, steps: Steps
 ) -> Taken | None:
-    counts = _set_counts(each, cell, real.images.training)
+    counts = _set_counts(name, each, cell, real.images.training)
     if sum(counts) > MOST_IMAGES:
         raise InputError(f"synthetic.{name}: {sum(counts)} images are more than {MOST_IMAGES}")
     if not sum(counts):
@@ -148,10 +148,18 @@ def _shards(recipe: SetSpec, steps: Steps, label: str) -> tuple[Key, tuple[Key, 
     return _set_key(recipe), tuple(shards)
 
 
-def _set_counts(each: GeneratedSet, cell: CellSettings, training: Counts) -> Counts:
+def _set_counts(name: str, each: GeneratedSet, cell: CellSettings, training: Counts) -> Counts:
+    fills = cell.mixing.name == "fill_tail"
     if each.settings.per_class is not None:
         # A fraction scales real and synthetic images alike.
-        return scaled(tuple(each.settings.per_class for _ in training), cell.subset)
-    if cell.mixing.name == "fill_tail" and each.settings.multiplier is None:
-        return missing(training)
-    return tuple((each.settings.multiplier or 1) * number for number in training)
+        asked = scaled(tuple(each.settings.per_class for _ in training), cell.subset)
+    elif fills and each.settings.multiplier is not None:
+        raise InputError(
+            f"synthetic.{name}.multiplier: mixing fill_tail makes just what classes lack: leave it "
+            f"out, or say per_class"
+        )
+    elif fills:
+        asked = missing(training)
+    else:
+        asked = tuple((each.settings.multiplier or 1) * number for number in training)
+    return known(asked, training)

@@ -208,6 +208,11 @@ class TrainSettings:
             raise ValueError("schedule: step and milestones go together: give both, or neither")
         if self.milestones is not None and list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise, such as [60, 120, 160]")
+        if self.steps is None and self.warmup_epochs >= self.epochs and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs} of {self.epochs} epochs leaves none at the "
+                f"full rate: give fewer"
+            )
         if self.accumulate > 1 and self.batch_size < 2 * self.accumulate:
             raise ValueError(
                 f"accumulate: {self.accumulate} leaves fewer than the two images that batch norm "

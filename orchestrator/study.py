@@ -242,7 +242,8 @@ def _seeds(document: Mapping[str, Any]) -> tuple[int, ...]:
     whole = isinstance(seeds, list) and all(type(s) is int and 0 <= s < 2**32 for s in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
         raise InputError(
-            f"seeds: a list of different whole numbers from 0 on was expected, not {shown(seeds)}"
+            f"seeds: a list of different whole numbers from 0 to {2**32 - 1} was expected, not "
+            f"{shown(seeds)}"
         )
     return tuple(seeds)
 

@@ -1,6 +1,7 @@
 """What a classifier's file must offer, and how its weights are kept."""
 
 import functools
+import io
 import json
 import math
 import os
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 4096
 """No weights file may ask for larger images."""
+LARGEST_STORED_SIDE = 13_377
+"""Nor speak of larger ones that it was trained on: Pillow opens no larger square."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +133,20 @@ def save_weights(
         std=classifier.std,
     )
     text = json.dumps(asdict(note))
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    if path.suffix in _checkpoints.PICKLES:
-        weights = {name: tensor.cpu() for name, tensor in classifier.network.state_dict().items()}
-        torch.save({"augury": text, "weights": weights}, aside)
-    else:
-        save_model(classifier.network, str(aside), metadata={"augury": text})
-    aside.replace(path)
+    # Not with the whole name, which may be as long as a name can be.
+    aside = path.with_name(f".{os.getpid()}{path.suffix}.part")
+    try:
+        if path.suffix in _checkpoints.PICKLES:
+            weights = {name: t.cpu() for name, t in classifier.network.state_dict().items()}
+            # Through memory, as torch does not say why it could not write a file.
+            content = io.BytesIO()
+            torch.save({"augury": text, "weights": weights}, content)
+            aside.write_bytes(content.getbuffer())
+        else:
+            save_model(classifier.network, str(aside), metadata={"augury": text})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def load_weights(path: Path) -> tuple[Classifier, tuple[str, ...]]:
@@ -147,6 +157,12 @@ def load_weights(path: Path) -> tuple[Classifier, tuple[str, ...]]:
     Returns the classifier and its classes in label order. Raises InputError where the file is
     damaged or was not written by `save_weights`.
     """
+    classifier, note = load_noted(path)
+    return classifier, note.classes
+
+
+def load_noted(path: Path) -> tuple[Classifier, WeightsNote]:
+    """As `load_weights`, with all that the file says of itself."""
     stored = _checkpoints.read(path)
     if stored.note is None:
         raise InputError(f"{path.name}: says nothing of its model; only Augury's weights will do")
@@ -159,9 +175,8 @@ def load_weights(path: Path) -> tuple[Classifier, tuple[str, ...]]:
     except InputError as error:
         raise InputError(f"{path.name}: {str(error).removeprefix(f'{path.name}: ')}") from error
     except (KeyError, TypeError, ValueError) as error:
-        reason = type(error).__name__
-        raise InputError(f"{path.name}: its note cannot be read ({reason})") from error
-    return classifier, note.classes
+        raise InputError(f"{path.name}: its note cannot be read") from error
+    return classifier, note
 
 
 def load_for(path: Path, classes: Sequence[str]) -> tuple[Classifier, tuple[str, ...]]:
@@ -203,6 +218,8 @@ def _read_note(text: str) -> WeightsNote:
         )
     if not 1 <= note.input_size <= LARGEST_SIDE:
         raise InputError(f"its note asks for images of {note.input_size} pixels")
+    if not 1 <= note.info.side <= LARGEST_STORED_SIDE:
+        raise InputError(f"its note speaks of images of {note.info.side} pixels")
     shares = (note.info.dropout, note.info.drop_path)
     if (
         {note.channels, note.info.channels} - {1, 3}

@@ -1,6 +1,6 @@
 """The numbers of a report: one row for each cell and metric, and for each other test set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ BESIDE = ("top1_last", "val_top1")
 """Shown beside the metrics that a study asks for."""
 COMPANION = ("companion_top1", "combined_top1", "agreement")
 """Shown after `top1` where a second classifier was fitted beside the network."""
+NO_NUMBER = frozenset({"confusion"})
+"""Metrics that are never a single number: no column waits for one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Drop:
     """What the trials of a cell lose from the study's test set to another."""
 
     mean: float
-    """The score on the study's test set minus the one on the other, paired by trial."""
+    """The clean score minus the one on the other set, paired by trial."""
     std: float | None
     n: int
 
@@ -72,6 +74,7 @@ class ShiftedRow:
     """One metric of one cell on another test set, beside the same on the study's own."""
 
     clean: Row
+    """On the study's own test set; of a set that lacks classes, over the classes that it has."""
     shifted: Row
     drop: Drop | None
     """None where no trial has both scores."""
@@ -83,8 +86,34 @@ def scores(cell: CellResult, metric: str, where: str = "") -> dict[Place, float]
     Args:
         where: another test set than the study's own.
     """
+    return _by_place(cell, lambda trial: _score(trial, metric, where))
+
+
+def clean_scores(cell: CellResult, metric: str, where: str) -> dict[Place, float]:
+    """The scores on the study's own test set that those on another may be held against.
+
+    Where the other set lacks classes they are over the classes that it has: accuracies over
+    different classes differ without any shift.
+    """
+
+    def score(trial: TrialResult) -> float | None:
+        if where in trial.reference:
+            return trial.reference[where].get(metric)
+        return _score(trial, metric, "")
+
+    return _by_place(cell, score)
+
+
+def lacks_classes(result: StudyResult, where: str) -> bool:
+    """Whether another test set has only some of the classes."""
+    return any(where in trial.reference for cell in result.cells for trial in cell.trials)
+
+
+def _by_place(
+    cell: CellResult, score: Callable[[TrialResult], float | None]
+) -> dict[Place, float]:
     found = {
-        (trial.seed, trial.fold or 0): _score(trial, metric, where)
+        (trial.seed, trial.fold or 0): score(trial)
         for trial in cell.trials
         if trial.status == "finished"
     }
@@ -111,10 +140,10 @@ def shown_metrics(result: StudyResult) -> tuple[str, ...]:
     """The metrics with a single number: those asked for, then `top1_last` and `val_top1`.
 
     What a second classifier gave follows `top1`, or stands before these two. A metric that no
-    finished trial has a number for (a confusion matrix) is left out, unless there are no numbers
-    at all yet.
+    finished trial has a number for is left out, unless there are no numbers at all yet; one that
+    never has any (a confusion matrix) is always left out.
     """
-    names = [name for name in result.metrics if name not in COMPANION]
+    names = [name for name in result.metrics if name not in (*COMPANION, *NO_NUMBER)]
     place = names.index("top1") + 1 if "top1" in names else len(names)
     companion = COMPANION if _has_companion(result) else ()
     every = dict.fromkeys((*names[:place], *companion, *names[place:], *BESIDE))
@@ -132,7 +161,10 @@ def rows(result: StudyResult) -> tuple[Row, ...]:
 
 
 def _cell_rows(result: StudyResult, metric: str, where: str = "") -> list[Row]:
-    return [_row(result, index, metric, where) for index in range(len(result.cells))]
+    return [
+        _row(result, index, metric, where, lambda cell: scores(cell, metric, where))
+        for index in range(len(result.cells))
+    ]
 
 
 def _corrected(family: Sequence[Row]) -> list[Row]:
@@ -145,10 +177,16 @@ def _corrected(family: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _row(result: StudyResult, index: int, metric: str, where: str) -> Row:
+def _row(
+    result: StudyResult,
+    index: int,
+    metric: str,
+    where: str,
+    scored: Callable[[CellResult], Mapping[Place, float]],
+) -> Row:
     cell = result.cells[index]
-    ours = scores(cell, metric, where)
-    theirs = {} if cell.baseline is None else scores(result.cells[cell.baseline], metric, where)
+    ours = scored(cell)
+    theirs = {} if cell.baseline is None else scored(result.cells[cell.baseline])
     return Row(
         cell=index,
         coordinates=cell.coordinates,
@@ -177,7 +215,7 @@ def shifted_rows(result: StudyResult, metric: str) -> tuple[ShiftedRow, ...]:
     found = [row for where in result.evaluation_sets for row in _cell_rows(result, metric, where)]
     return tuple(
         ShiftedRow(
-            clean=_row(result, row.cell, metric, ""),
+            clean=_clean_row(result, row),
             shifted=row,
             drop=_drop(result.cells[row.cell], metric, row.where),
         )
@@ -185,8 +223,13 @@ def shifted_rows(result: StudyResult, metric: str) -> tuple[ShiftedRow, ...]:
     )
 
 
+def _clean_row(result: StudyResult, shifted: Row) -> Row:
+    metric, where = shifted.metric, shifted.where
+    return _row(result, shifted.cell, metric, "", lambda cell: clean_scores(cell, metric, where))
+
+
 def _drop(cell: CellResult, metric: str, where: str) -> Drop | None:
-    clean, shifted = scores(cell, metric), scores(cell, metric, where)
+    clean, shifted = clean_scores(cell, metric, where), scores(cell, metric, where)
     lost = [clean[place] - shifted[place] for place in sorted(set(clean) & set(shifted))]
     return Drop(mean=mean(lost), std=sample_std(lost), n=len(lost)) if lost else None
 

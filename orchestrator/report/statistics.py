@@ -8,6 +8,8 @@ EXACT_UP_TO = 20
 """Pairs up to which every sign pattern is tried; beyond, `DRAWS` of them, from a fixed seed."""
 DRAWS = 200_000
 LEVEL = 0.95
+ALPHA = 0.05
+"""The p, after correction, at which a direction counts as confirmed."""
 ROUNDING = 1e-9
 """Equal differences of scores are not equal in their last bits."""
 

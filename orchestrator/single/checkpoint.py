@@ -1,14 +1,13 @@
 """A saved model, with what its file says of the images that it was trained on."""
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.classification import LARGEST_SIDE, Classifier, load_weights
-from tasks.classifiers import _checkpoints
+from tasks.classification import Classifier, load_noted
 from tasks.errors import InputError
 from tasks.packs import Pixels, luma, resized, squared
 
@@ -62,23 +61,20 @@ def load_checkpoint(path: Path, device: str) -> Checkpoint:
     """
     import torch
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"--checkpoint {path}: there is no such file")
     try:
-        classifier, classes = load_weights(path)
-        side, is_grey = _images(path)
+        classifier, note = load_noted(path)
     except InputError as error:
         raise InputError(f"--checkpoint {path}: {_without(str(error), path)}") from error
     classifier.network.to(torch.device(device)).to(memory_format=torch.channels_last).eval()
-    return Checkpoint(path=path, classifier=classifier, classes=classes, side=side, is_grey=is_grey)
-
-
-def _images(path: Path) -> tuple[int, bool]:
-    """Short side of the images trained on, and whether they were grey."""
-    info = json.loads(_checkpoints.read(path).note or "{}")["info"]
-    if not 1 <= info["side"] <= LARGEST_SIDE:
-        raise InputError(f"its note speaks of images of {info['side']} pixels")
-    return info["side"], info["channels"] == 1
+    return Checkpoint(
+        path=path,
+        classifier=classifier,
+        classes=note.classes,
+        side=note.info.side,
+        is_grey=note.info.channels == 1,
+    )
 
 
 def _without(text: str, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Reads JSON that somebody wrote: every key once, every number finite."""
+"""JSON that people read too; and JSON that somebody wrote: keys once, numbers finite."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +6,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks.errors import InputError
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """One JSON value with its letters as they are, unless UTF-8 has none for them."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # The name of a file may be any bytes.
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def read_json(flag: str, path: Path) -> Any:
@@ -22,9 +33,12 @@ def read_json(flag: str, path: Path) -> Any:
         raise InputError(f"{flag} {path}: cannot be read ({error.strerror})") from error
     except InputError as error:
         raise InputError(f"{flag} {path}: {error}") from error
-    except (RecursionError, ValueError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise InputError(f"{flag} {path}: is no JSON ({reason})") from error
+    except RecursionError as error:
+        raise InputError(f"{flag} {path}: is no JSON (nested too deeply)") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{flag} {path}: is no JSON (not text in UTF-8)") from error
+    except ValueError as error:
+        raise InputError(f"{flag} {path}: is no JSON ({error})") from error
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

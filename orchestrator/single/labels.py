@@ -1,5 +1,6 @@
 """The true classes of images: from a `labels.json`, or from the class folders they lie in."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def images_of(flag: str, folder: Path) -> dict[str, Path]:
 
     Raises InputError naming `flag` where there is none.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{flag} {folder}: there is no such folder")
     found = {path.relative_to(folder).as_posix(): path for path in images_below(folder)}
     if not found:
@@ -31,7 +32,7 @@ def labels_of(flag: str, path: Path) -> Labels:
 
     Raises InputError naming `flag` for what says no label, or two.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return _from_file(flag, path)
     images = images_of(flag, path)
     stated = label_file(path)

@@ -1,11 +1,15 @@
 """Where a single step computes, and where its files go."""
 
+import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import InputError
+
+SAMPLE_NAMES = {".safetensors": "model", ".json": "predictions"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +48,37 @@ def check_target(flag: str, path: Path, suffixes: Sequence[str]) -> None:
 
     Raises InputError naming `flag`.
     """
+    # `os.path`, as a name that is too long is an error to methods of `Path`.
+    if os.path.isdir(path):
+        example = path / f"{SAMPLE_NAMES[suffixes[0]]}{suffixes[0]}"
+        raise InputError(f"{flag} {path}: is a folder; name a file in it, such as {example}")
     if path.suffix not in suffixes:
-        raise InputError(
-            f"{flag} {path}: the name must end in {' or '.join(suffixes)}, "
-            f"not in {path.suffix or 'nothing'!r}"
-        )
-    if not path.parent.is_dir():
+        instead = f", not in {path.suffix}" if path.suffix else ""
+        raise InputError(f"{flag} {path}: the name must end in {' or '.join(suffixes)}{instead}")
+    if not os.path.isdir(path.parent):
         raise InputError(f"{flag} {path}: there is no folder {str(path.parent)!r}; make it first")
-    if path.is_dir():
-        raise InputError(f"{flag} {path}: is a folder; name a file in it")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{flag} {path}: the folder {str(path.parent)!r} cannot be written")
+    beside = aside(path)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)
+        try:
+            beside.touch()
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritten(flag, path, error) from error
+
+
+def unwritten(flag: str, path: Path, error: OSError) -> InputError:
+    """What to say of a file that cannot be written."""
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(f"{flag}: the name of a file is too long: {path.name[:40]}...")
+    return InputError(f"{flag} {path}: cannot be written ({error.strerror or error})")
 
 
 def aside(path: Path) -> Path:
-    """Where a file is written before it takes its name."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    """Where a file is written before it takes its name, which may be as long as one can be."""
+    return path.with_name(f".{os.getpid()}{path.suffix}.part")
 
 
 def some(names: Sequence[str], at_most: int = 3) -> str:

@@ -1,6 +1,5 @@
 """The file of predictions, `{"checkpoint": {...}, "predictions": {"cat/1.png": {...}}}`."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.single.checkpoint import Checkpoint
-from orchestrator.single.documents import read_json
+from orchestrator.single.documents import as_json, read_json
 from orchestrator.single.inferring import Inferred
-from orchestrator.single.places import aside
+from orchestrator.single.places import aside, unwritten
 from tasks.errors import InputError
 
 FLAG = "--predictions"
@@ -46,16 +45,16 @@ def write_predictions(
         beside.write_text(_lines(document), encoding="utf-8")
         beside.replace(path)
     except OSError as error:
-        raise InputError(f"--out {path}: cannot be written ({error.strerror})") from error
+        raise unwritten("--out", path, error) from error
     finally:
         beside.unlink(missing_ok=True)
 
 
 def _lines(document: dict[str, Any]) -> str:
     """JSON with a line for each image."""
-    rest = [f"{json.dumps(key)}: {json.dumps(document[key])}" for key in ("checkpoint", "skipped")]
+    rest = [f"{as_json(key)}: {as_json(document[key])}" for key in ("checkpoint", "skipped")]
     images = [
-        f"{json.dumps(name)}: {json.dumps(entry)}"
+        f"{as_json(name)}: {as_json(entry)}"
         for name, entry in document["predictions"].items()
     ]
     return "\n".join(

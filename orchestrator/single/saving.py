@@ -6,15 +6,27 @@ from pathlib import Path
 
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
-from orchestrator.single.places import aside
+from orchestrator.single.places import aside, check_target, unwritten
 from orchestrator.steps import fetch_pack
+from tasks.errors import InputError
 from tasks.specs import TrialSpec
 
 SUFFIXES = (".safetensors", ".pt")
 
 
 def save(ledger: Ledger, step: Step, classes: tuple[str, ...], path: Path) -> None:
-    """Write the weights that validation selected, in the format that the name asks for."""
+    """Write the weights that validation selected, in the format that the name asks for.
+
+    Raises InputError where the file cannot be written; nothing of it is left then.
+    """
+    try:
+        _save(ledger, step, classes, path)
+    except OSError as error:
+        text = f"{unwritten('--save-path', path, error)}; the training is kept"
+        raise InputError(f"{text}: run this again to save it, here or elsewhere") from error
+
+
+def _save(ledger: Ledger, step: Step, classes: tuple[str, ...], path: Path) -> None:
     stored = ledger.fetch("trial", step.key) / "selected.safetensors"
     if path.suffix == stored.suffix:
         beside = aside(path)
@@ -37,7 +49,14 @@ def save(ledger: Ledger, step: Step, classes: tuple[str, ...], path: Path) -> No
 
 
 def targets_of(path: Path, seeds: Sequence[int]) -> list[Path]:
-    """`model.pt`, or `model-seed0.pt` and so on for several seeds."""
+    """`model.pt`, or `model-seed0.pt` and so on for several seeds.
+
+    Raises InputError where one of them could not be written.
+    """
+    check_target("--save-path", path, SUFFIXES)
     if len(seeds) == 1:
         return [path]
-    return [path.with_name(f"{path.stem}-seed{seed}{path.suffix}") for seed in seeds]
+    targets = [path.with_name(f"{path.stem}-seed{seed}{path.suffix}") for seed in seeds]
+    for target in targets:
+        check_target("--save-path", target, SUFFIXES)
+    return targets

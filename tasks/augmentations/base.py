@@ -155,9 +155,9 @@ def _centres(low: "Tensor", high: "Tensor", side: int) -> "Tensor":
 def build(config: Config, info: AugmentationInfo) -> Augmentation:
     """Raises InputError where an image is too small to be mirrored that far."""
     padding = config.padding if config.padding is not None else max(1, info.side // 8)
-    if config.crop == "pad" and config.border == "reflect" and padding >= info.side:
+    if config.crop == "pad" and padding >= info.side:
         raise InputError(
-            f"base: padding={padding} with border: reflect and images of {info.side} "
-            f"pixels: at most {info.side - 1} would do"
+            f"base: padding={padding} and images of {info.side} pixels: at most {info.side - 1} "
+            f"would do"
         )
     return Base(config=config, padding=padding)

@@ -1,5 +1,6 @@
 """Weights in files that anybody may have written: found, told apart by content, and read."""
 
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from tasks.reading import FileFacts
 
 PICKLES = (".pt", ".pth", ".bin")
-"""Suffixes of what torch.save writes; any other file is read as safetensors."""
+"""Suffixes of what torch.save writes; other files are safetensors, unless they begin otherwise."""
+PICKLED = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
+"""How what torch.save writes begins: an archive, and before torch 1.6 a pickle."""
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 """The names that weights have in a folder, the preferred one first."""
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "weights")
@@ -64,9 +67,20 @@ class Stored:
 def read(path: Path) -> Stored:
     """Read a safetensors file, or one of torch.save that holds tensors alone; nothing is executed.
 
+    What a file is says its content; the suffix decides where that says nothing.
+
     Raises InputError, in one line that begins with the file's name, for any other file.
     """
-    return _read_pickle(path) if path.suffix in PICKLES else _read_safetensors(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be read ({error.strerror})") from error
+    # The length of a header, which may well begin as a pickle does, and then the header.
+    if start[8:] == b"{":
+        return _read_safetensors(path)
+    is_pickle = start.startswith(PICKLED) or path.suffix in PICKLES
+    return _read_pickle(path) if is_pickle else _read_safetensors(path)
 
 
 def _read_safetensors(path: Path) -> Stored:
@@ -78,7 +92,9 @@ def _read_safetensors(path: Path) -> Stored:
             note = (file.metadata() or {}).get("augury")
         return Stored(tensors=load_file(str(path)), note=note)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path.name}: not a readable safetensors file ({error})") from error
+        raise InputError(
+            f"{path.name}: not a readable safetensors file: it is damaged, cut short or another"
+        ) from error
 
 
 def _read_pickle(path: Path) -> Stored:
@@ -90,13 +106,16 @@ def _read_pickle(path: Path) -> Stored:
             with zipfile.ZipFile(path) as archive:
                 if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
                     raise InputError(f"{path.name}: is compressed, which torch.save never does")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Which pickles torch is used to helps nobody whose file is refused in a line.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:  # bytes of a stranger fail in as many ways as there are bytes
         raise InputError(
-            f"{path.name}: cannot be read as plain tensors ({type(error).__name__}): it is "
-            "damaged, or holds Python objects, which are never run; save it as safetensors"
+            f"{path.name}: cannot be read as plain tensors: it is damaged, no file of torch.save, "
+            "or holds Python objects, which are never run; save it as safetensors"
         ) from error
     note = content.get("augury") if isinstance(content, dict) else None
     return Stored(tensors=_tensors(path, content), note=note if isinstance(note, str) else None)

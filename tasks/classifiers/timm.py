@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from tasks.classification import Classifier, ClassifierInfo, normalisation
 from tasks.classifiers import _checkpoints
 from tasks.classifiers._checkpoints import BY_CONTENT
+from tasks.classifiers._sides import check_side, refusal
 from tasks.errors import InputError
 from tasks.specs import STRICT, Locator
 
@@ -88,10 +89,11 @@ def build(config: Config, info: ClassifierInfo, load_pretrained: bool = True) ->
     side = info.input_size or default.input_size[1]
     # Networks with a fixed grid of patches must be told their size; the others take any.
     fixed = default.fixed_input_size and side != default.input_size[1]
-    network = _create(config, info, {"img_size": side} if fixed else {}, load_pretrained)
+    network = _create(config, info, side, fixed, load_pretrained)
     small = _takes_small_stem(config, network, side)
     if small:
         _begin_at_full_resolution(network)
+    check_side(network, 3, side, config.architecture)
     if info.initialisation != "default":
         if config.pretrained:
             raise InputError("train.initialisation: pre-trained weights are there; say default")
@@ -124,19 +126,20 @@ def _features(network: Any, images: "Tensor") -> "Tensor":
 
 
 def _create(
-    config: Config, info: ClassifierInfo, size: Options, load_pretrained: bool
+    config: Config, info: ClassifierInfo, side: int, fixed: bool, load_pretrained: bool
 ) -> "nn.Module":
     import timm
 
     published = config.pretrained is True and load_pretrained
     options: Options = {"drop_rate": info.dropout, "drop_path_rate": info.drop_path}
     given = {name: value for name, value in options.items() if value is not None}
+    if fixed:
+        given["img_size"] = side
     try:
         network: nn.Module = timm.create_model(
             config.architecture,
             pretrained=published,
             num_classes=info.num_classes,
-            **size,
             **given,
         )
     except TypeError as error:
@@ -144,7 +147,9 @@ def _create(
             if name in given and f"{name!r}" in str(error):
                 raise InputError(f"train.{setting}: {config.architecture} has none") from error
         raise
-    except (OSError, RuntimeError) as error:
+    except (AssertionError, OSError, RuntimeError, ValueError) as error:
+        if not published and fixed:
+            raise refusal(config.architecture, side, error) from error
         if not published:
             raise
         raise InputError(

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from tasks.classification import Classifier, ClassifierInfo, normalisation
 from tasks.classifiers import _transformers_checkpoint as checkpoints
 from tasks.classifiers._checkpoints import BY_CONTENT
+from tasks.classifiers._sides import check_side
 from tasks.errors import InputError
 from tasks.specs import STRICT, Locator
 
@@ -97,7 +98,7 @@ def build(config: Config, info: ClassifierInfo, load_pretrained: bool = True) ->
         model = draw(described)
     network = _finished(model, config, info, interpolate)
     channels = int(getattr(described, "num_channels", 3))
-    _try(network, channels, side, described.model_type)
+    check_side(network, channels, side, described.model_type)
     mean, std = normalisation(info, channels, *_own_normalisation(processor, info, config))
     origin = "" if config.pretrained else ", from scratch"
     return Classifier(
@@ -217,20 +218,3 @@ def _finished(
         older = model.gradient_checkpointing_enable
         getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
     return ImageClassifier(model, interpolate, info.dropout or 0.0)
-
-
-def _try(network: "ImageClassifier", channels: int, side: int, named: str) -> None:
-    """Show the network one empty image, so that a size it cannot take is known at once."""
-    import torch
-
-    if next(network.parameters()).is_meta:
-        return
-    network.eval()
-    try:
-        with torch.no_grad():
-            network.features(torch.zeros(1, channels, side, side))
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        message = str(error).partition("\n")[0]
-        raise InputError(
-            f"train.input_size: {named} cannot take {side} pixels ({message[:200]})"
-        ) from error

@@ -29,8 +29,9 @@ class Config:
     """The images themselves, or what the head of the trained network sees of them."""
     max_depth: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Of questions asked in turn; None grows until leaves are pure or too small to divide."""
-    min_samples_leaf: Annotated[int, Field(ge=1, le=10**9)] = 1
-    """Training images in each leaf, at least."""
+    min_samples_leaf: Annotated[int, Field(ge=1, le=10**9)] = 5
+    """Training images in each leaf, at least. With 1 every leaf is certain of its class, and the
+    mean of both classifiers' probabilities is the tree's word alone."""
     criterion: Literal["gini", "entropy"] = "gini"
     """What a question shall make small in its two answers."""
 

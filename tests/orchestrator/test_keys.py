@@ -200,7 +200,7 @@ def all_settings() -> Iterator[Setting]:
         "imbalance",
         ImbalanceSettings,
         ("subset", "imbalance"),
-        {"subset": {"imbalance": "long_tail"}},
+        {"subset": {"imbalance": {"name": "long_tail", "factor": 0.5}}},
     )
     for kind, place in PLACES.items():
         for name in plugins.names(kind):

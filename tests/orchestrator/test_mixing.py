@@ -206,6 +206,32 @@ def test_the_bound_holds_for_all_sets_together(tmp_path: Path) -> None:
     assert cell.num_synthetic == 400
 
 
+def test_fill_tail_makes_just_what_is_missing(tmp_path: Path) -> None:
+    asked = {"mixing": "fill_tail", "synthetic": {"made": {"generator": "vae", "multiplier": 2}}}
+    with pytest.raises(InputError, match=r"synthetic\.made\.multiplier: mixing fill_tail makes"):
+        planned(loaded(tmp_path, GENERATED, asked))
+
+
+@pytest.mark.parametrize("count", [{"multiplier": 3}, {"per_class": 9}, {}])
+def test_a_class_that_no_generator_saw_is_not_made(count: Document, tmp_path: Path) -> None:
+    few = {
+        "subset": {"max_real": 3},
+        "mixing": "concat" if count else "fill_tail",
+        "synthetic": {"made": {"generator": "vae", **count}},
+    }
+    cell, _ = only(planned(loaded(tmp_path, GENERATED, few)))
+    assert 0 in cell.real
+    assert all(
+        made == 0 for made, real in zip(cell.synthetic, cell.real, strict=True) if not real
+    )
+
+
+def test_a_profile_that_leaves_a_class_empty_is_refused(tmp_path: Path) -> None:
+    thin = {"subset": {"imbalance": "long_tail", "max_real": 60}}
+    with pytest.raises(InputError, match=r"subset\.imbalance: long_tail leaves 1 classes without"):
+        planned(loaded(tmp_path, BASE, {**thin, "variant": "real"}))
+
+
 @pytest.mark.parametrize("mixing", ["concat", "replace", "fill_tail"])
 def test_the_order_of_sets_decides_no_tie(mixing: str, tmp_path: Path) -> None:
     two = {"synthetic": {"more": {"generator": {"name": "vae"}, "seed": 1}}}

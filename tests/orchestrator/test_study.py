@@ -410,7 +410,15 @@ OF_TRAIN = [
     ("ema: 1", "train.ema: a number less than 1 was expected, not 1"),
     ("clip_grad: 0", "train.clip_grad: a number greater than 0 was expected, not 0"),
     ("precision: half", "train.precision: 'half' is unknown; choose from: auto, bfloat16"),
-    ("batch_size: 8, accumulate: 9", "train: accumulate is more than batch_size: each micro-batch"),
+    (
+        "batch_size: 8, accumulate: 5",
+        "train: accumulate: 5 leaves fewer than the two images that batch norm needs in a "
+        "micro-batch; batch_size 8 allows 4",
+    ),
+    (
+        "epochs: 5, warmup_epochs: 5",
+        "train: warmup_epochs: 5 of 5 epochs leaves none at the full rate: give fewer",
+    ),
     ("schedule: step", "train: schedule: step and milestones go together: give both, or neither"),
     ("milestones: [2]", "train: schedule: step and milestones go together: give both, or neither"),
     ("schedule: step, milestones: [6, 3]", "train: milestones must rise, such as [60, 120, 160]"),
@@ -622,12 +630,18 @@ OF_THE_REST = [
     ("arms: [a]", "arms: a mapping was expected, not ['a']"),
     ("arms: {a: 5}", "arms.a: a mapping was expected, not 5"),
     ("arms: {a: {trian: {}}}", "arms.a.trian: unknown key 'trian'; did you mean 'train'?"),
-    ("seeds: 3", "seeds: a list of different whole numbers from 0 on was expected, not 3"),
+    (
+        "seeds: 3",
+        "seeds: a list of different whole numbers from 0 to 4294967295 was expected, not 3",
+    ),
     (
         "seeds: [1, 1]",
-        "seeds: a list of different whole numbers from 0 on was expected, not [1, 1]",
+        "seeds: a list of different whole numbers from 0 to 4294967295 was expected, not [1, 1]",
     ),
-    ("seeds: [0.0]", "seeds: a list of different whole numbers from 0 on was expected, not [0.0]"),
+    (
+        "seeds: [0.0]",
+        "seeds: a list of different whole numbers from 0 to 4294967295 was expected, not [0.0]",
+    ),
     ("compare: real", "compare: {baseline: {axis: value}} was expected, not 'real'"),
     ("compare: {baseline: {}}", "compare.baseline: is empty; say {axis: value}"),
     ("compare: {baseline: real}", "compare.baseline: a mapping was expected, not 'real'"),

@@ -228,7 +228,7 @@ def test_settings_that_cannot_be_are_refused(
 @pytest.mark.parametrize(
     ("name", "side", "settings", "message"),
     [
-        ("base", 4, {"border": "reflect"}, "at most 3 would do"),
+        ("base", 8, {"padding": 8}, "at most 7 would do"),
         ("random_erasing", 8, {"fill": (0.1, 0.2)}, "give 1 or 3 numbers"),
         ("saliencymix", 1, {}, "2 × 2 would do"),
     ],

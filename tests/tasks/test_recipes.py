@@ -1,7 +1,6 @@
 """Every setting of a recipe does what it says, and none makes a training less repeatable."""
 
 import contextlib
-import itertools
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from tasks import plugins
 from tasks.augmentation import Batch
+from tasks.devices import is_out_of_memory, move
 from tasks.errors import InputError
 from tasks.feeding import misplaced, targets
 from tasks.images import Normalise
@@ -70,6 +70,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "device augmentation": {"augmentations": augmented("base", "mixup")},
     "worker augmentation": {"augmentations": augmented("base", "autoaugment", "random_erasing")},
     "bfloat16": {"precision": "bfloat16"},
+    "float16 averaged": {"precision": "float16", "ema": 0.9},
+    "compiled": {"compile": True, "accumulate": 3},
 }
 
 
@@ -172,9 +174,42 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch() -> None:
     assert torch.allclose(weights(whole), weights(small.inner), atol=1e-6)
 
 
-def test_what_does_not_fit_image_by_image_is_an_error() -> None:
+class Statistics(Small):
+    """Moves statistics and draws before it finds the memory full."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(functional.dropout(self.norm(images), 0.5, self.training))
+
+
+def test_what_did_not_fit_leaves_no_trace() -> None:
+    nets = Statistics(5), Statistics(100)
+    for net, parts in zip(nets, (1, 4), strict=True):
+        torch.manual_seed(7)
+        stepper(net, warmup_steps=0, accumulate=parts).step(1, batch())
+    one, other = (net.state_dict() for net in nets)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_does_not_fit_by_twos_is_an_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        stepper(Small(0)).step(0, batch())
+        stepper(Small(1)).step(0, batch())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "[enforce fail at alloc_cpu.cpp:116] . DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_full_memory_is_known_by_what_is_said(said: str) -> None:
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_the_micro_batch_is_on_record(
@@ -220,6 +255,52 @@ def test_the_step_schedule_drops_after_its_milestones() -> None:
     assert rates == pytest.approx([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
 
 
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 3), (30, 10), (6, 0), (4, 1)])
+def test_the_cosine_stands_at_its_peak_behind_the_warmup(steps: int, warmup: int) -> None:
+    stepped = stepper(network(), steps=steps, warmup_steps=warmup, lr=0.8)
+    rates = []
+    for number in range(steps):
+        stepped.step(number, batch())
+        rates.append(stepped.state()["optimizer"]["param_groups"][0]["lr"])
+    assert rates[warmup] == max(rates) == pytest.approx(0.8)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert min(rates) > 0
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+    if steps - warmup > 5:
+        assert rates[-1] < 0.1
+
+
+def test_lamb_clips_only_where_that_is_asked_for() -> None:
+    group = stepper(network(), optimizer="lamb").state()["optimizer"]["param_groups"][0]
+    assert group["max_grad_norm"] is None
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop", "lamb", "lion"])
+def test_every_optimizer_goes_downhill(optimizer: str) -> None:
+    rate = 0.003 if optimizer in ("rmsprop", "lion") else 0.01
+    stepped = stepper(network(), optimizer=optimizer, lr=rate, warmup_steps=0, schedule="constant")
+    losses = [float(stepped.step(number, batch())[0]) for number in range(30)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+# Time
+
+
+def test_time_before_an_interruption_is_part_of_the_cost(real: Path, tmp_path: Path) -> None:
+    memory = Memory(saves=True)
+    (tmp_path / "out").mkdir()
+    work = train(trial(), packs_of(trial(), real), tmp_path / "out", memory)
+    next(work)
+    next(work)
+    time.sleep(1.0)  # as a slow training would take; the next checkpoint knows of it
+    next(work)
+    state = memory.load()
+    assert state is not None
+    assert state["seconds"] > 1.0
+    trained(trial(), real, tmp_path / "out", checkpoints=memory)
+    assert read_result(tmp_path / "out")["seconds"] > state["seconds"]
+
+
 # What is kept
 
 
@@ -261,6 +342,20 @@ def test_synthetic_images_may_count_less(mixing: Mixing, real: Path, tmp_path: P
         for each, name in ((Mixing(), "plain"), (mixing, "other"))
     )
     assert history_of(plain) != history_of(other)
+
+
+def test_no_test_image_left_is_one_line(real: Path, tmp_path: Path) -> None:
+    from tasks.duplicates import duplicates
+    from tasks.specs import DuplicatesSpec
+
+    out = trained(trial(), real, tmp_path / "trial")
+    for name in ("found", "out"):
+        (tmp_path / name).mkdir()
+    read_all(duplicates(DuplicatesSpec(train="p", test="p"), real, real, tmp_path / "found"))
+    evaluation = EvaluateSpec(trial="t", test="p", without="d")
+    inputs = {"t": out, "p": real, "d": tmp_path / "found"}
+    with pytest.raises(InputError, match="every test image also stands in the train split"):
+        read_all(predict(evaluation, inputs, tmp_path / "out"))
 
 
 # Stages, folds, validation of its own
@@ -400,6 +495,30 @@ def test_an_order_that_cannot_be_kept_is_known() -> None:
     assert misplaced(["base", "mixup", "autoaugment"]) == ("mixup", "autoaugment")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_targets_and_images_are_made_on_the_device(channels: int) -> None:
+    """Without a GPU: shapes and places alone, on tensors that hold nothing."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    half = (0.5,) * channels
+    with FakeTensorMode():
+        there = torch.device("cuda:0")
+        rows = torch.arange(4, device=there)
+        goals = targets(10, 2, 0.1, 0.9, 0.5, there).of(rows, rows)
+        images = torch.zeros(4, channels, 16, 16, dtype=torch.uint8, device=there)
+        normalised = Normalise(half, half, there)(images)
+        assert goals.device == normalised.device == there
+        assert normalised.dtype == torch.float32
+        assert normalised.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_filters_of_any_rank_can_be_moved() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv3d(2, 2, 1), nn.Linear(2, 2))
+    move(net, CPU)
+    (filters, *_) = net.parameters()
+    assert filters.is_contiguous(memory_format=torch.channels_last)
+
+
 # A second classifier
 
 
@@ -456,15 +575,28 @@ def test_images_of_another_side_are_resized_once_for_all(
     assert_equal_results(tmp_path / "a", tmp_path / "c")
 
 
+def test_a_view_is_of_what_a_pack_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import views
+
+    monkeypatch.setenv("AUGURY_CACHE", str(tmp_path / "cache"))
+    one, other = (Pack(write(tmp_path / split, some_digits(split))) for split in ("train", "test"))
+    first = views.view(one, 16).copy()
+    one.path.rename(tmp_path / "gone")
+    other.path.rename(one.path)
+    assert not np.array_equal(views.view(Pack(one.path), 16), first)
+
+
 def test_old_views_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks import views
 
     monkeypatch.setenv("AUGURY_CACHE", str(tmp_path / "cache"))
-    packs = [Pack(write(tmp_path / str(index), some_digits("train"))) for index in range(3)]
+    examples = some_digits("train")
+    packs = [Pack(write(tmp_path / str(i), examples[10 * i : 10 * i + 10])) for i in range(3)]
     size = len(packs[0]) * 16 * 16
     monkeypatch.setattr(views, "MOST_BYTES", 2 * size)
     mapped = [views.view(pack, 16) for pack in packs]
     assert len(list((tmp_path / "cache" / "views").glob("*.bin"))) == 2
     # Who has one mapped keeps it.
-    assert all(np.array_equal(mapped[0], each) for each in mapped[1:])
-    assert len(list(itertools.chain.from_iterable(mapped))) == 450
+    everything = np.arange(10, dtype=np.int64)
+    for pack, pixels in zip(packs, mapped, strict=True):
+        assert np.array_equal(pixels, pack.array(everything, 16))
