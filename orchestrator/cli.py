@@ -11,6 +11,7 @@ import typer
 from orchestrator import api
 from orchestrator.report.wording import counted
 from orchestrator.single import commands as single
+from orchestrator.single.options import SkipBad
 from orchestrator.study import StudySpec, load_studies
 from tasks.errors import InputError
 
@@ -139,6 +140,7 @@ def report(
         raise InputError(f"--format {form}: unknown; choose from {', '.join(FORMATS)}")
     if form == "html" and out is None:
         raise InputError("--format html: give --out DIR, where the page is to be written")
+    _check_there(store)
     results = api.report(_load(studies, overrides, smoke), store, sheets=form == "html")
     if out is None:
         render = write.FORMATS[FORMATS[form]][1]
@@ -156,6 +158,7 @@ def report(
 @app.command()
 def status(store: Store = api.DEFAULT_STORE) -> None:
     """Say how far each study of a store is."""
+    _check_there(store)
     studies = api.stored_studies(store)
     if not studies:
         print(f"{store} holds no study yet; start one with: augury run quickstart")
@@ -183,6 +186,7 @@ def sync(
     """Bring what the store knows to MLflow; safe to repeat."""
     from orchestrator.tracking import TrackingUnavailable
 
+    _check_there(store)
     chosen = _load(studies, overrides, smoke) if studies else api.stored_studies(store)
     if not chosen:
         print(f"{store} holds no study yet; start one with: augury run quickstart")
@@ -207,6 +211,8 @@ def ui(
     from orchestrator.tracking import UI_ENVIRONMENT, ui_command
 
     uri = api.tracking_address(Ledger(store), tracking_uri)
+    if not (tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
+        _check_there(store)
     try:
         command = ui_command(uri, host, port)
     except ValueError as error:
@@ -228,6 +234,7 @@ def inspect(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Another setting of it, as in a study."),
     ] = None,
+    skip_bad: SkipBad = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="FILE.png", help="Draw images of each class.")
@@ -236,7 +243,7 @@ def inspect(
     """Say what a dataset holds; every image is read once."""
     from orchestrator import inspected, inspection
 
-    dataset = inspection.named(name, root, overrides or ())
+    dataset = inspection.named(name, root, overrides or (), skip_bad=skip_bad)
     with inspection.progress() as watch:
         found = inspection.inspect(dataset, watch, sheet)
     print(inspected.as_json(found) if as_json else inspected.as_text(found))
@@ -279,11 +286,28 @@ def _load(studies: list[str], overrides: list[str] | None, smoke: bool) -> list[
     return load_studies(studies, overrides or (), smoke)
 
 
+def _check_there(store: str) -> None:
+    """Refuse a folder that is not there, where a command only reads what others put into one."""
+    from orchestrator.ledger import Ledger
+
+    local = Ledger(store).local
+    if local is not None and not local.exists():
+        place = "" if store == api.DEFAULT_STORE else f" --store {store}"
+        raise InputError(
+            f"there is no store at {store}; name one by --store, or begin it with: "
+            f"augury run quickstart{place}"
+        )
+
+
 def _usage(error: Any) -> str:
     """What is wrong with a command line, and where its help is."""
     said = " ".join(error.format_message().split()).rstrip(".").replace("Input should", "it should")
     context = getattr(error, "ctx", None)
-    return f"{said}; see `{context.command_path if context else 'augury'} --help`"
+    # An option without its value is refused before its command is known to the error.
+    commands: Any = typer.main.get_command(app)
+    named = [word for word in sys.argv[1:2] if word in commands.commands]
+    path = context.command_path if context else " ".join(["augury", *named])
+    return f"{said}; see `{path} --help`"
 
 
 def main() -> None:

@@ -224,7 +224,8 @@ def _metrics(
 def _among(stored: StoredPredictions, other: StoredPredictions) -> StoredPredictions:
     """The predictions of those images whose class the other test set has too."""
     rows = np.isin(stored.labels, other.labels)
-    return StoredPredictions(labels=stored.labels[rows], selected=stored.selected[rows])
+    last = None if stored.last is None else stored.last[rows]
+    return StoredPredictions(labels=stored.labels[rows], selected=stored.selected[rows], last=last)
 
 
 def _companion(stored: StoredPredictions) -> dict[str, float]:

@@ -1,11 +1,12 @@
 """Says what a look at a dataset found, in words and for programs."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.inspection import Extent, Inspection
+from orchestrator.report.spelling import spelled
 from orchestrator.report.wording import counted
+from orchestrator.single.documents import written_json
 
 FOLD_ABOVE, SHOWN_CLASSES, SHOWN_SKIPPED = 30, 12, 5
 """Longer lists of classes are folded; so many classes and images are then named."""
@@ -37,13 +38,13 @@ def as_json(found: Inspection) -> str:
         "bytes": found.num_bytes,
         "digests": {split: info.splits[split].digest for split in found.splits},
     }
-    return json.dumps(document, indent=1)
+    return written_json(document, indent=1)
 
 
 def as_text(found: Inspection) -> str:
     """For people."""
     info = found.info
-    settings = ", ".join(f"{key}: {value}" for key, value in found.settings.items())
+    settings = ", ".join(f"{key}: {spelled(value)}" for key, value in found.settings.items())
     splits = ", ".join(f"{split} {sum(info.splits[split].counts):,}" for split in found.splits)
     divided = " (test is a fixed part: the dataset has none of its own)" if info.undivided else ""
     modes = ", ".join(f"{number:,} {mode}" for mode, number in found.modes.items() if number)
@@ -53,7 +54,7 @@ def as_text(found: Inspection) -> str:
         f"classes:  {len(info.classes)}",
         f"size:     height {_sides(found.height)}, width {_sides(found.width)} pixels",
         f"modes:    {modes}",
-        f"memory:   {found.num_bytes / 1e6:,.1f} MB decoded",
+        f"memory:   {size(found.num_bytes)} decoded",
         f"mean:     {_numbers(found.mean)}",
         f"std:      {_numbers(found.std)}",
     ]
@@ -68,6 +69,15 @@ def as_text(found: Inspection) -> str:
             what = f"{counted(len(empty), 'class', 'classes')} of {split}"
             lines.append(f"empty:    {what}: {', '.join(empty[:SHOWN_CLASSES])}{more}")
     return "\n".join([*lines, "", *_table(found)])
+
+
+def size(num_bytes: float) -> str:
+    """Bytes in the largest unit of which there is one."""
+    for unit in ("bytes", "kB", "MB"):
+        if num_bytes < 999.95:
+            return f"{num_bytes:.{0 if unit == 'bytes' else 1}f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"
 
 
 def _sides(extent: Extent) -> str:

@@ -1,5 +1,6 @@
 """Looks at a dataset as a study would, and says what it holds."""
 
+import re
 import sys
 import time
 from collections import Counter
@@ -73,11 +74,14 @@ class Inspection:
         return tuple(name for name, n in zip(self.info.classes, counts, strict=True) if not n)
 
 
-def named(name: str, root: str | None, overrides: Sequence[str]) -> Dataset:
+def named(
+    name: str, root: str | None, overrides: Sequence[str], *, skip_bad: bool = False
+) -> Dataset:
     """The dataset of a command line: a name, or an existing folder of class folders.
 
     Args:
         overrides: `key=value`, parsed as the study's own `--set` are.
+        skip_bad: leave out images that cannot be read.
 
     Raises InputError for what no study could say.
     """
@@ -88,7 +92,27 @@ def named(name: str, root: str | None, overrides: Sequence[str]) -> Dataset:
         document = {"name": "image_folder", "root": name}
     elif root is not None:
         document["root"] = root
-    return parse_dataset(overlaid(document, tuple(overrides), False))
+    for key in (text.partition("=")[0].strip() for text in overrides):
+        if (key == "root" and "root" in document) or (key == "skip_bad" and skip_bad):
+            raise InputError(f"--set {key}: is said twice: keep one of the two")
+    if skip_bad:
+        document["skip_bad"] = True
+    try:
+        return parse_dataset(overlaid(document, tuple(overrides), False))
+    except InputError as error:
+        raise _flagged(error, str(document["name"])) from error
+
+
+def _flagged(error: InputError, name: str) -> InputError:
+    """The same complaint, with what to type here."""
+    text = str(error)
+    if text.startswith("dataset.skip_bad: unknown key"):
+        return InputError(f"--skip-bad: {name} has no such setting: leave it out")
+    if missing := re.fullmatch(r"dataset\.(\w+): is missing", text):
+        key = missing[1]
+        flag = "--root DIR" if key == "root" else f"--set {key}={key.upper()}"
+        return InputError(f"{name}: say where it is: {flag}")
+    return InputError(text.replace("say skip_bad: true", "say --skip-bad"))
 
 
 def inspect(dataset: Dataset, watch: Watch, sheet: Path | None = None) -> Inspection:
@@ -106,6 +130,8 @@ def inspect(dataset: Dataset, watch: Watch, sheet: Path | None = None) -> Inspec
         with FileCache() as facts:
             info: DatasetInfo = reader.identify(facts)
         seen = _read(reader, info, dataset, watch, drawn=sheet is not None)
+    except InputError as error:
+        raise _flagged(error, dataset.reader.name) from error
     except (OSError, UnicodeError) as error:
         raise InputError(f"{dataset.reader.name}: {error}") from error
     if sheet is not None:

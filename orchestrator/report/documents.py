@@ -10,6 +10,8 @@ from orchestrator.report.remarks import remarks
 from orchestrator.report.results import StudyResult
 from orchestrator.report.rows import shifted_metrics
 
+MOST_COLUMNS = 8
+"""Of a LaTeX table as wide as it comes."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
@@ -32,23 +34,28 @@ def markdown(result: StudyResult) -> str:
         f"**{_md(reading.answer(result))}**",
         *_section("Scores", _md_table(score_grid(result))),
         *_section("Differences", _md_table(difference_grid(result))),
-        *_section("Other test sets", _md_table(shift_grid(result))),
+        *_section("Other test sets", _md_table(shift_grid(result)), _lacking(result)),
         *_section("Images per class", _bullets([_md(line) for line in profile_lines(result)])),
         *_section("How to read this", _bullets(_remark_lines(result))),
         *_section("Not finished", _bullets([_md(text) for text in reading.unfinished(result)])),
         *_section("Notes", _bullets([_md(text) for text in reading.notes(result)])),
         *_section("Cost", _md_table(cost_grid(result))),
-        *_section("Make it again", _code(result.command)),
+        *_section("Make it again", _code(reading.commands(result))),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _section(title: str, body: str) -> list[str]:
-    return [f"## {title}", body] if body else []
+def _section(title: str, body: str, remark: str = "") -> list[str]:
+    return [f"## {title}", body, *([_md(remark)] if remark else [])] if body else []
 
 
-def _code(line: str) -> str:
-    return f"    {' '.join(line.split())}" if line.strip() else ""
+def _lacking(result: StudyResult) -> str:
+    note = reading.lacking_note(result)
+    return f"{note}." if note else ""
+
+
+def _code(lines: Sequence[str]) -> str:
+    return "\n".join(f"    {' '.join(line.split())}" for line in lines)
 
 
 def _bullets(texts: Sequence[str]) -> str:
@@ -79,6 +86,7 @@ def _md_table(grid: Grid) -> str:
 def latex(result: StudyResult) -> str:
     """The scores and the differences as booktabs tables (`\\usepackage{booktabs}`).
 
+    Tables of many columns are fitted to the width of the page, and say which package that takes.
     The first caption gives the answer, and what else a reader of the table must know.
     """
     caption = f"{result.question or result.name} {reading.answer(result)}"
@@ -91,7 +99,8 @@ def latex(result: StudyResult) -> str:
         tables.append(_latex_table(differences, against))
     shifted = shift_grid(result)
     if shifted.lines:
-        tables.append(_latex_table(shifted, "Scores on other test sets."))
+        caption = f"Scores on other test sets. {_lacking(result)}"
+        tables.append(_latex_table(shifted, caption))
     return "\n".join(tables)
 
 
@@ -101,17 +110,20 @@ def _latex_table(grid: Grid, caption: str) -> str:
     def row(texts: Sequence[str]) -> str:
         return f"    {' & '.join(map(_tex, texts))} \\\\"
 
+    wide = len(grid.headings) > MOST_COLUMNS
+    fitted, end = (r"\resizebox{\textwidth}{!}{", "}") if wide else ("", "")
     lines = [
+        *([r"% needs \usepackage{graphicx}"] if wide else []),
         r"\begin{table}",
         r"  \centering",
         f"  \\caption{{{_tex(caption)}}}",
-        f"  \\begin{{tabular}}{{{columns}}}",
+        f"  {fitted}\\begin{{tabular}}{{{columns}}}",
         r"    \toprule",
         row(grid.headings),
         r"    \midrule",
         *(row(line.texts) for line in grid.lines),
         r"    \bottomrule",
-        r"  \end{tabular}",
+        rf"  \end{{tabular}}{end}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -128,6 +140,7 @@ def text(result: StudyResult) -> str:
         _columns(score_grid(result)),
         _columns(difference_grid(result, [reading.main_metric(result)])),
         _columns(shift_grid(result, shifted_metrics(result)[:1])),
+        _lacking(result),
         reading.answer(result),
         "\n".join(f"! {line}" for line in (*reading.unfinished(result), *reading.notes(result))),
     ]

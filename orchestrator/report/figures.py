@@ -13,7 +13,7 @@ from orchestrator.report.drawing import (
     draw,
     short,
 )
-from orchestrator.report.layout import verdict
+from orchestrator.report.layout import is_confirmed, verdict
 from orchestrator.report.results import StudyResult
 from orchestrator.report.rows import Row, ShiftedRow, rows, scores, shifted_rows
 from orchestrator.report.statistics import independent, mean, t_interval
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SETS_ABREAST = 3
+LONGEST_NAME = 52
+"""Of a row; more would leave the panels too narrow."""
 
 
 def score_figure(result: StudyResult, metric: str) -> str:
@@ -51,19 +53,52 @@ def _draw_scores(axes: "Axes", result: StudyResult, of_metric: Sequence[Row]) ->
         colour = SERIES[colour_and_dash(row.cell)[0]]
         if not values:
             continue
-        if bounds := t_interval(independent(found, result.folds), folds=result.folds):
-            axes.plot(
-                [100 * bound for bound in bounds],
-                (place, place),
-                color=colour,
-                linewidth=1.4,
-                zorder=2,
-            )
+        if bounds := _score_interval(result, row):
+            _draw_interval(axes, place, bounds, (0, 100), colour)
         axes.plot([mean(values)], [place], marker="|", ms=15, mew=2.4, color=colour, zorder=3)
         heights = [place - 0.2] * len(values)  # above the interval, which would hide them
         axes.scatter(values, heights, s=26, color=colour, alpha=0.6, linewidths=0)
+    _keep_within(axes, (0, 100))
     _name_rows(axes, [row.label for row in of_metric])
     axes.set_title(_title(result, of_metric[0].metric))
+
+
+def has_cut_intervals(result: StudyResult, metric: str) -> bool:
+    """Whether some interval of the figure goes on beyond what percentages can be."""
+    of_metric = [row for row in rows(result) if row.metric == metric]
+    bounds = [_score_interval(result, row) for row in of_metric]
+    return any(low < 0 or high > 1 for low, high in filter(None, bounds)) or any(
+        abs(end) > 1 for row in of_metric for end in (row.ci_low, row.ci_high) if end is not None
+    )
+
+
+def _score_interval(result: StudyResult, row: Row) -> tuple[float, float] | None:
+    found = scores(result.cells[row.cell], row.metric)
+    return t_interval(independent(found, result.folds), folds=result.folds) if found else None
+
+
+def _draw_interval(
+    axes: "Axes",
+    place: int,
+    bounds: tuple[float, float],
+    limits: tuple[float, float],
+    colour: str,
+) -> None:
+    """A line in percent, with an arrow where it goes on beyond what a percentage can be."""
+    low, high = limits
+    ends = [min(high, max(low, 100 * bound)) for bound in bounds]
+    axes.plot(ends, (place, place), color=colour, linewidth=1.4, zorder=2)
+    if 100 * bounds[0] < low:
+        axes.plot([low], [place], "<", ms=6, color=colour, zorder=3)
+    if 100 * bounds[1] > high:
+        axes.plot([high], [place], ">", ms=6, color=colour, zorder=3)
+
+
+def _keep_within(axes: "Axes", limits: tuple[float, float]) -> None:
+    """Room for a mark at the limits, and none beyond."""
+    low, high = axes.get_xlim()
+    edge = 0.03 * (limits[1] - limits[0])
+    axes.set_xlim(max(low, limits[0] - edge), min(high, limits[1] + edge))
 
 
 def _draw_differences(axes: "Axes", of_metric: Sequence[Row]) -> None:
@@ -71,13 +106,12 @@ def _draw_differences(axes: "Axes", of_metric: Sequence[Row]) -> None:
     for place, row in enumerate(of_metric):
         if row.diff is None:
             continue
-        sure = verdict(row) in ("higher", "lower")
-        colour = INK if sure else MUTED
+        colour = INK if verdict(row) in ("higher", "lower") else MUTED
         if row.ci_low is not None and row.ci_high is not None:
-            ends = (100 * row.ci_low, 100 * row.ci_high)
-            axes.plot(ends, (place, place), color=colour, linewidth=1.4)
-        face = colour if sure else PAPER
-        axes.plot([100 * row.diff], [place], "o", ms=6, mfc=face, mec=colour, mew=1.4)
+            _draw_interval(axes, place, (row.ci_low, row.ci_high), (-100, 100), colour)
+        face = colour if is_confirmed(row) else PAPER
+        axes.plot([100 * row.diff], [place], "o", ms=6, mfc=face, mec=colour, mew=1.4, zorder=4)
+    _keep_within(axes, (-100, 100))
     axes.grid(axis="y", visible=False)
     axes.set_title("difference from the baseline, points")
 
@@ -87,7 +121,7 @@ def _title(result: StudyResult, metric: str) -> str:
 
 
 def _name_rows(axes: "Axes", labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), [short(label) for label in labels])
+    axes.set_yticks(range(len(labels)), [short(label, LONGEST_NAME) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", labelcolor=INK)
     axes.grid(axis="y", visible=False)

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import curves, drawing, figures, panels, reading, wording
 from orchestrator.report.class_figure import MOST_PROFILES, class_figure, profiles
-from orchestrator.report.layout import cost_grid, difference_grid, score_grid, shift_grid
+from orchestrator.report.layout import cost_grid
+from orchestrator.report.page_tables import (
+    MOST_COLUMNS,
+    READING,
+    difference_tables,
+    score_tables,
+    shift_tables,
+)
 from orchestrator.report.profiles import profile_lines
 from orchestrator.report.remarks import remarks
 from orchestrator.report.results import StudyResult
-from orchestrator.report.rows import rows, shifted_metrics, shown_metrics
+from orchestrator.report.rows import lacks_classes, rows, shifted_metrics
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 
 @functools.cache
@@ -25,6 +33,8 @@ def _template() -> "Template":
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["bind"] = _bind
+    environment.filters["breakable"] = _breakable
+    environment.filters["breakable_attribute"] = _breakable_attribute
     source = files("orchestrator.report").joinpath("page.html.jinja")
     return environment.from_string(source.read_text(encoding="utf-8"))
 
@@ -32,6 +42,19 @@ def _template() -> "Template":
 def _bind(text: str) -> str:
     """Keep a number and its sign on one line: `95 %`, `p = 0.25`."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\b[pn]) (?==)|(?<==) (?=\d)", "\N{NO-BREAK SPACE}", text)
+
+
+def _breakable(text: str) -> "Markup":
+    """Let a narrow text break where its words are joined, and never before `%`."""
+    from markupsafe import Markup, escape
+
+    joined = str(escape(text.replace(" %", "\N{NO-BREAK SPACE}%")))
+    return Markup(re.sub(r"([_/])", r"\1<wbr>", joined))
+
+
+def _breakable_attribute(text: str) -> str:
+    """The same for a heading that the style sheet shows, which can hold no element."""
+    return text.replace("_", "_\N{ZERO WIDTH SPACE}")
 
 
 def html(result: StudyResult) -> str:
@@ -48,23 +71,19 @@ def html(result: StudyResult) -> str:
         unfinished=reading.unfinished(result),
         notes=reading.notes(result),
         remarks=remarks(result),
-        scores=score_grid(result),
+        scores=score_tables(result),
+        reading=READING,
+        most_columns=MOST_COLUMNS,
         costs=cost_grid(result),
         out_of=wording.out_of,
-        **_by_metric(result),
+        differences=difference_tables(result),
+        shifts=shift_tables(result),
+        compared=any(row.comparison for row in rows(result)),
+        cut=figures.has_cut_intervals(result, reading.main_metric(result)),
+        lacking=any(lacks_classes(result, name) for name in result.evaluation_sets),
         **_figures(result),
         **_panels(result),
     )
-
-
-def _by_metric(result: StudyResult) -> dict[str, Any]:
-    metrics = shown_metrics(result)
-    grids = {metric: difference_grid(result, [metric]) for metric in metrics}
-    return {
-        "differences": grids if grids[metrics[0]].lines else {},
-        "shifts": {metric: shift_grid(result, [metric]) for metric in shifted_metrics(result)},
-        "compared": any(row.comparison for row in rows(result)),
-    }
 
 
 def _figures(result: StudyResult) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from orchestrator.report.rows import (
     shifted_rows,
     shown_metrics,
 )
-from orchestrator.report.statistics import ROUNDING
+from orchestrator.report.statistics import ALPHA, ROUNDING
 
 Verdict = Literal["baseline", "higher", "lower", "undecided", ""]
 Tone = Literal["better", "worse", ""]
@@ -36,6 +36,8 @@ class Line:
     texts: tuple[str, ...]
     verdict: Verdict = ""
     tone: Tone = ""
+    is_indication: bool = False
+    """The interval gives a direction that the test does not confirm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,12 @@ def verdict(row: Row) -> Verdict:
     return "higher" if row.ci_low > 0 else "lower"
 
 
+def is_confirmed(row: Row) -> bool:
+    """Whether the corrected test stands behind the direction that the interval gives."""
+    directed = verdict(row) in ("higher", "lower")
+    return directed and row.p_holm is not None and row.p_holm <= ALPHA
+
+
 def tone(result: StudyResult, row: Row) -> Tone:
     """Whether the direction that a row claims is the one wanted of its metric."""
     said = verdict(row)
@@ -80,7 +88,7 @@ def tone(result: StudyResult, row: Row) -> Tone:
     return "better" if (said == "lower") == (row.metric in result.lower_is_better) else "worse"
 
 
-def _reading(result: StudyResult, row: Row) -> str:
+def reading_text(result: StudyResult, row: Row) -> str:
     """The verdict, and whether it is good news where that is not the usual way round."""
     said = verdict(row) or wording.NONE
     judged = tone(result, row) if row.metric in result.lower_is_better else ""
@@ -102,7 +110,8 @@ def axis_names(result: StudyResult) -> tuple[str, ...]:
     )
 
 
-def _names(result: StudyResult, cell: int) -> tuple[str, ...]:
+def cell_names(result: StudyResult, cell: int) -> tuple[str, ...]:
+    """One text for each of `axis_names`."""
     texts = coordinate_texts(result, result.cells[cell].coordinates)
     return texts or (result.cells[cell].label,)
 
@@ -118,7 +127,7 @@ def score_grid(result: StudyResult) -> Grid:
     It holds no time and no host, so that equal results give equal bytes.
     """
     metrics = shown_metrics(result)
-    extra = _extra_columns(result)
+    extra = extra_columns(result)
     names = axis_names(result)
     found = {(row.cell, row.metric): row for row in rows(result)}
     scored = (percent_heading(result, metric) for metric in metrics)
@@ -129,7 +138,7 @@ def score_grid(result: StudyResult) -> Grid:
         n = num_finished(cell)
         counts = (cell.num_real, cell.num_synthetic, cell.num_real + cell.num_synthetic)
         texts = (
-            *_names(result, index),
+            *cell_names(result, index),
             *(f"{count:,}" for count in counts),
             *(column[index] for column in extra.values()),
             wording.out_of(n, num_expected(result, cell)),
@@ -140,7 +149,7 @@ def score_grid(result: StudyResult) -> Grid:
     return Grid(headings=headings, num_names=len(names), lines=tuple(lines))
 
 
-def _extra_columns(result: StudyResult) -> dict[str, list[str]]:
+def extra_columns(result: StudyResult) -> dict[str, list[str]]:
     """What cells differ in beside the axes; a heading that an axis has is not given twice."""
     columns = {}
     if len({cell.model for cell in result.cells}) > 1:
@@ -183,9 +192,9 @@ def _difference_line(result: StudyResult, row: Row, against: str) -> Line:
         wording.p_value(row.p_holm),
     )
     texts = (
-        *(row.metric, *_names(result, row.cell), against),
+        *(row.metric, *cell_names(result, row.cell), against),
         *map(wording.minus, numbers),
-        _reading(result, row),
+        reading_text(result, row),
     )
     return Line(texts=texts, verdict=verdict(row), tone=tone(result, row))
 
@@ -206,7 +215,7 @@ def shift_grid(result: StudyResult, metrics: Sequence[str] = ()) -> Grid:
     lines = []
     for metric in chosen:
         for row in shifted_rows(result, metric):
-            named = (*_names(result, row.shifted.cell), row.shifted.where)
+            named = (*cell_names(result, row.shifted.cell), row.shifted.where)
             lines.append(_shift_line(result, row, (metric, *named) if several else named))
     return Grid(headings=(*names, *numbers), num_names=len(names), lines=tuple(lines))
 
@@ -218,13 +227,13 @@ def _shift_line(result: StudyResult, found: ShiftedRow, names: tuple[str, ...]) 
         wording.out_of(row.n, row.expected),
         wording.spread(found.clean.mean, found.clean.std),
         wording.spread(row.mean, row.std),
-        _drop_text(drop, row) if drop else wording.NONE,
+        drop_text(drop, row) if drop else wording.NONE,
     )
     compared: tuple[str, ...] = (
         wording.out_of(num_pairs, row.expected),
         _with_interval(row),
         wording.p_value(row.p_holm),
-        _reading(result, row),
+        reading_text(result, row),
     )
     if result.cells[row.cell].baseline is None:
         compared = (wording.NONE,) * len(compared)
@@ -243,7 +252,8 @@ def _with_interval(row: Row) -> str:
     return f"{text} ({wording.interval(row.ci_low, row.ci_high)})"
 
 
-def _drop_text(drop: Drop, row: Row) -> str:
+def drop_text(drop: Drop, row: Row) -> str:
+    """A drop with its spread, and what it rests on where that is less than the row does."""
     text = wording.points_spread(drop.mean, drop.std)
     return text if drop.n == row.n else f"{text} ({wording.out_of(drop.n, row.expected)})"
 

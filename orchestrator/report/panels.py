@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report import wording
-from orchestrator.report.reading import duplicate_notes, place_name
+from orchestrator.report.reading import commands, duplicate_notes, place_name
 from orchestrator.report.results import CellResult, SetSample, StudyResult, TrialResult
 from orchestrator.report.statistics import mean
 
@@ -207,7 +207,7 @@ def provenance(result: StudyResult) -> dict[str, str]:
         "devices": ", ".join(sorted({t.device for t in trials if t.device})),
         "threads": ", ".join(map(str, sorted({t.threads for t in trials if t.threads}))),
         "versions": _versions([t.versions for t in trials]),
-        "command": result.command,
+        "command": "\n".join(commands(result)),
     }
     return {name: text for name, text in facts.items() if text}
 

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from orchestrator.report import wording
-from orchestrator.report.layout import has_equal_differences, tone, verdict
+from orchestrator.report.layout import has_equal_differences, is_confirmed, tone, verdict
 from orchestrator.report.results import DuplicateCheck, StudyResult
-from orchestrator.report.rows import Row, rows, shown_metrics
-from orchestrator.report.statistics import smallest_p
+from orchestrator.report.rows import Row, lacks_classes, rows, shown_metrics
+from orchestrator.report.statistics import ALPHA, smallest_p
 
-ALPHA = 0.05
 TOLD_ONE_BY_ONE = 3
 """Comparisons up to which the answer names each."""
 
@@ -86,7 +85,8 @@ def _nothing_compared(result: StudyResult, of_metric: Sequence[Row]) -> str:
 def _one_by_one(result: StudyResult, compared: Sequence[Row]) -> str:
     told = "; ".join(_told(result, row) for row in compared)
     directed = [row for row in compared if verdict(row) != "undecided"]
-    return f"In {_spelled(result, compared[0].metric)}, {told}{_doubt(result, directed)}."
+    doubt = _doubt(result, directed, len(compared))
+    return f"In {_spelled(result, compared[0].metric)}, {told}{doubt}."
 
 
 def _told(result: StudyResult, row: Row) -> str:
@@ -119,40 +119,57 @@ def _test(result: StudyResult) -> str:
     return "t test" if result.folds else "exact test"
 
 
-def _doubt(result: StudyResult, directed: Sequence[Row]) -> str:
+def _doubt(result: StudyResult, directed: Sequence[Row], num_compared: int) -> str:
     """What the test leaves of the directions that intervals gave."""
-    unsure = [row for row in directed if row.p_holm is None or row.p_holm > ALPHA]
+    unsure = [row for row in directed if not is_confirmed(row)]
     if not unsure:
         return ""
-    most = max(row.comparison.num_pairs for row in unsure if row.comparison)
-    if not result.folds and smallest_p(most) > ALPHA:
-        return (
-            f" \N{EM DASH} though with {most} seeds the exact test cannot go below "
-            f"p = {smallest_p(most):g}, so a direction here is an indication and no proof"
-        )
+    if why := _out_of_reach(result, unsure, num_compared):
+        return f" \N{EM DASH} though {why}, so a direction here is an indication and no proof"
     which = "this" if len(directed) == 1 else f"{len(unsure)} of these {len(directed)}"
     return f" \N{EM DASH} though the corrected {_test(result)} does not confirm {which}"
 
 
+def _out_of_reach(result: StudyResult, unsure: Sequence[Row], num_compared: int) -> str:
+    """Why no difference, however large, could be confirmed; nothing where one could."""
+    most = max((row.comparison.num_pairs for row in unsure if row.comparison), default=0)
+    least = smallest_p(most)
+    corrected = min(1.0, num_compared * least)
+    if result.folds or corrected <= ALPHA:
+        return ""
+    after = f", {corrected:.3g} once corrected for {num_compared} comparisons"
+    return (
+        f"with {most} seeds the exact test cannot go below p = {least:.3g}"
+        f"{after if least <= ALPHA else ''}"
+    )
+
+
 def _counted(result: StudyResult, compared: Sequence[Row]) -> str:
     said = [verdict(row) for row in compared]
-    sure = [
-        row
-        for row in compared
-        if verdict(row) != "undecided" and row.p_holm is not None and row.p_holm <= ALPHA
-    ]
     largest = max(compared, key=lambda row: abs(row.diff or 0.0))
     points = wording.minus(wording.points(largest.diff))
-    verb = "is" if len(sure) == 1 else "are"
-    stands = "none of them is" if not sure else f"{len(sure)} of them {verb}"
     better = " (lower is better)" if compared[0].metric in result.lower_is_better else ""
+    directed = [row for row in compared if verdict(row) != "undecided"]
+    why = _out_of_reach(result, directed, len(compared)) if directed else ""
+    num_higher = said.count("higher")
+    one, many = ("looks", "look") if why else ("is", "are")
+    verb = one if num_higher == 1 else many
     return (
         f"Of {len(compared)} comparisons in {_spelled(result, compared[0].metric)}, "
-        f"{said.count('higher')} are higher, {said.count('lower')} lower and "
-        f"{said.count('undecided')} undecided by their 95 % intervals{better}, and {stands} "
-        f"confirmed by the {_test(result)} after correction; the largest difference is {points} "
-        f"points ({largest.label}, {_interval(largest)})."
+        f"{num_higher} {verb} higher, {said.count('lower')} lower "
+        f"and {said.count('undecided')} undecided by their 95 % intervals{better}"
+        f"{_standing(result, compared, why)}; the largest difference is {points} points "
+        f"({largest.label}, {_interval(largest)})."
     )
+
+
+def _standing(result: StudyResult, compared: Sequence[Row], why: str) -> str:
+    """How many directions the test confirms, or that it could confirm none."""
+    if why:
+        return f", an indication and no proof: {why}"
+    num_sure = sum(map(is_confirmed, compared))
+    stands = f"{num_sure or 'none'} of them {'are' if num_sure > 1 else 'is'}"
+    return f", and {stands} confirmed by the {_test(result)} after correction"
 
 
 def unfinished(result: StudyResult) -> tuple[str, ...]:
@@ -187,6 +204,33 @@ def duplicate_notes(result: StudyResult) -> tuple[str, ...]:
     """A line for each test set with images that also stand in the train split."""
     found = (check for check in result.duplicates if check.num_exact + check.num_near)
     return tuple(map(_duplicate_note, found))
+
+
+def num_left_out(result: StudyResult, where: str = "test") -> int:
+    """Images of a test set that no score rests on, as they stand in the train split too."""
+    of_set = (check for check in result.duplicates if check.where == where and check.dropped)
+    return next((check.num_exact + check.num_near for check in of_set), 0)
+
+
+def lacking_note(result: StudyResult) -> str:
+    """Which other test sets lack classes, and what their clean scores are; else nothing."""
+    lacking = [name for name in result.evaluation_sets if lacks_classes(result, name)]
+    if not lacking:
+        return ""
+    names = ", ".join(lacking)
+    verb, each = ("lacks", "the set") if len(lacking) == 1 else ("lack", "each set")
+    return (
+        f"{names} {verb} classes: clean, and the drop from it, are over the classes that {each} "
+        "has, in the study's own test images"
+    )
+
+
+def commands(result: StudyResult) -> tuple[str, ...]:
+    """What makes the numbers again: the runs, then the report of them."""
+    start = "augury report "
+    if not result.command.startswith(start):
+        return (result.command,) if result.command.strip() else ()
+    return f"augury run {result.command.removeprefix(start)}", result.command
 
 
 def _duplicate_note(check: DuplicateCheck) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.report import wording
 from orchestrator.report.layout import FEWEST_EQUAL, has_equal_differences, is_too_equal
-from orchestrator.report.reading import ALPHA, main_metric
+from orchestrator.report.reading import lacking_note, main_metric, num_left_out
 from orchestrator.report.results import StudyResult
 from orchestrator.report.rows import (
     COMPANION,
@@ -15,7 +15,7 @@ from orchestrator.report.rows import (
     shifted_rows,
     shown_metrics,
 )
-from orchestrator.report.statistics import minimum_detectable_effect, smallest_p
+from orchestrator.report.statistics import ALPHA, minimum_detectable_effect, smallest_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ def remarks(result: StudyResult) -> tuple[Remark, ...]:
         *_power(result, compared),
         *_other_sets(result),
         *_companion(result),
+        *_all_of_few(result),
         _budget(result),
         _images(result),
         *_no_duplicates(result),
@@ -160,14 +161,26 @@ def _power(result: StudyResult, compared: Sequence[Row]) -> tuple[Remark, ...]:
     ]
     if not effects:
         return ()
-    low, high = wording.percent(min(effects)), wording.percent(max(effects))
-    size = f"{high} points" if low == high else f"{low} to {high} points (it differs by comparison)"
+    size = _effect_size(min(effects), max(effects))
     test = "corrected" if result.folds else "paired"
+    found = f"A true difference in {metric} of {size} would be found 4 times in 5"
+    if min(effects) > 1:
+        found = f"No difference in {metric} would be found 4 times in 5, as that takes {size}"
     text = (
-        f"A true difference in {metric} of {size} would be found 4 times in 5 ({test} t test, "
-        "5 % level), if the spread of differences is what these few pairs show."
+        f"{found} ({test} t test, 5 % level), if the spread of differences is what these few pairs "
+        "show."
     )
     return (Remark(title="Minimum detectable effect", text=text),)
+
+
+def _effect_size(low: float, high: float) -> str:
+    """The span of effects in points, of which percentages cannot differ by more than 100."""
+    if low > 1:
+        return "more than 100 points"
+    ends = [wording.percent(low), "more than 100" if high > 1 else wording.percent(high)]
+    if ends[0] == ends[1]:
+        return f"{ends[0]} points"
+    return f"{' to '.join(ends)} points (it differs by comparison)"
 
 
 def _other_sets(result: StudyResult) -> tuple[Remark, ...]:
@@ -176,7 +189,7 @@ def _other_sets(result: StudyResult) -> tuple[Remark, ...]:
     if not metrics:
         return ()
     sizes = ", ".join(
-        f"{name} ({wording.counted(count, 'image')})"
+        f"{name} ({_sized(result, count, 'image', name)})"
         for name, count in result.evaluation_sets.items()
     )
     family = sum(row.shifted.comparison is not None for row in shifted_rows(result, metrics[0]))
@@ -185,6 +198,8 @@ def _other_sets(result: StudyResult) -> tuple[Remark, ...]:
         "images minus the one on the set, paired by trial within a cell; a smaller drop may come "
         "from a lower start, so read it beside the difference from the baseline on the same set."
     )
+    if note := lacking_note(result):
+        text += f" {note}."
     if family:
         text += f" Its p is corrected for {wording.counted(family, 'comparison')} on these sets."
     if any(metric in result.lower_is_better for metric in metrics):
@@ -206,6 +221,17 @@ def _companion(result: StudyResult) -> tuple[Remark, ...]:
     return (Remark(title="Second classifier", text=text),)
 
 
+def _all_of_few(result: StudyResult) -> tuple[Remark, ...]:
+    """Nothing, unless five guesses take in every class."""
+    if "top5" not in shown_metrics(result) or len(result.classes) > 5:
+        return ()
+    text = (
+        f"With {wording.counted(len(result.classes), 'class', 'classes')} the true one is always "
+        "among the five most probable: top5 is 100.00 by definition, and says nothing."
+    )
+    return (Remark(title="top5", text=text, warning=True),)
+
+
 def _budget(result: StudyResult) -> Remark:
     steps = sorted({cell.steps for cell in result.cells}) or [0]
     span = " to ".join(f"{count:,}" for count in dict.fromkeys((steps[0], steps[-1])))
@@ -222,11 +248,21 @@ def _budget(result: StudyResult) -> Remark:
 
 def _images(result: StudyResult) -> Remark:
     validation = wording.counted(result.num_validation, "validation image")
-    test = wording.counted(result.num_test, "test image")
+    test = _sized(result, result.num_test, "test image")
+    num_scored = result.num_test - num_left_out(result)
     sizes = f"{validation} and {test}{' held out in each fold' if result.folds else ''}."
-    if result.num_test:
-        sizes += f" One test image is {100 / result.num_test:.2g} points of top1."
+    if num_scored > 0:
+        sizes += f" One test image is {100 / num_scored:.2g} points of top1."
     return Remark(title="Images", text=sizes)
+
+
+def _sized(result: StudyResult, count: int, noun: str, where: str = "test") -> str:
+    """How many images of a test set are scored, and how many were left out of it."""
+    left_out = num_left_out(result, where)
+    if not left_out:
+        return wording.counted(count, noun)
+    kept = wording.counted(count - left_out, noun)
+    return f"{kept}, {wording.counted(left_out, 'duplicate')} left out"
 
 
 def _no_duplicates(result: StudyResult) -> tuple[Remark, ...]:

@@ -109,9 +109,7 @@ def lacks_classes(result: StudyResult, where: str) -> bool:
     return any(where in trial.reference for cell in result.cells for trial in cell.trials)
 
 
-def _by_place(
-    cell: CellResult, score: Callable[[TrialResult], float | None]
-) -> dict[Place, float]:
+def _by_place(cell: CellResult, score: Callable[[TrialResult], float | None]) -> dict[Place, float]:
     found = {
         (trial.seed, trial.fold or 0): score(trial)
         for trial in cell.trials

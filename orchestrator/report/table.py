@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.reading import notes
+from orchestrator.report.reading import notes, num_left_out
 from orchestrator.report.results import StudyResult
 from orchestrator.report.rows import (
     Row,
@@ -109,8 +109,11 @@ def json_text(result: StudyResult) -> str:
         "match": result.match,
         "lower_is_better": sorted(result.lower_is_better),
         "num_validation": result.num_validation,
-        "num_test": result.num_test,
-        "evaluation_sets": dict(result.evaluation_sets),
+        "num_test": result.num_test - num_left_out(result),
+        "evaluation_sets": {
+            name: count - num_left_out(result, name)
+            for name, count in result.evaluation_sets.items()
+        },
         "notes": notes(result),
         "differences": result.differences,
         "duplicates": _duplicates(result),

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from tasks.errors import InputError
 
 
-def as_json(value: Any, indent: int | None = None) -> str:
+def written_json(value: Any, indent: int | None = None) -> str:
     """One JSON value with its letters as they are, unless UTF-8 has none for them."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:

@@ -33,6 +33,12 @@ class Evaluation:
         pairs = zip(self.classes, self.num_images, strict=True)
         return tuple(name for name, number in pairs if not number)
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Metrics that have no score, as they look at how many images a class was trained on."""
+        pairs = self.scores.items()
+        return tuple(name for name, s in pairs if s.value is None and s.matrix is None)
+
 
 def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """The metrics that were asked for, each once, or the usual ones.
@@ -41,13 +47,26 @@ def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """
     known = plugins.names("metrics")
     for name in names:
+        if "," in name:
+            raise InputError(f"--metric {name}: separate them by spaces, as in --metric top1 f1")
         if name not in known:
             raise InputError(f"--metric: unknown metric {name!r}; {nearest(name, known)}")
     return tuple(dict.fromkeys(names)) or USUAL
 
 
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """True classes, and what the user called those who say them and the images."""
+
+    labels: Labels
+    where: str
+    """The flag of the labels, with its value."""
+    images: str
+    """The flag of the predictions, or of the images that are predicted now."""
+
+
 def matched(
-    inferred: Inferred, classes: tuple[str, ...], labels: Labels, allow_missing: bool
+    inferred: Inferred, classes: tuple[str, ...], truth: Told, allow_missing: bool
 ) -> Predictions:
     """Put the true class beside each prediction.
 
@@ -56,15 +75,32 @@ def matched(
 
     Raises InputError naming the first images and classes that stand on one side alone.
     """
-    predicted = set(inferred.names)
+    labels, predicted = truth.labels, set(inferred.names)
     told = {labels[name] for name in inferred.names if name in labels}
-    unpredicted = set(labels) - predicted - set(inferred.skipped)
-    _none("prediction", "without a label", sorted(predicted - set(labels)))
-    _none("label", "without a prediction", sorted(unpredicted))
-    _none("class", "of the labels that the model does not know", sorted(told - set(classes)))
-    if not allow_missing:
-        absent = [name for name in classes if name not in told]
-        _none("class", "of the model without a label (--allow-missing, if that is meant)", absent)
+    unlabelled = sorted(predicted - set(labels))
+    unpredicted = sorted(set(labels) - predicted - set(inferred.skipped))
+    unknown = sorted(told - set(classes))
+    absent = [name for name in classes if name not in told]
+    if unlabelled:
+        raise InputError(
+            f"{truth.where}: has no label for {_of(unlabelled, 'image')} of {truth.images}: "
+            f"{some(unlabelled)}; add them, by paths below the folder that is predicted"
+        )
+    if unpredicted:
+        raise InputError(
+            f"{truth.images}: has no prediction of {_of(unpredicted, 'image')} of {truth.where}: "
+            f"{some(unpredicted)}; predict them too, or take out their labels"
+        )
+    if unknown:
+        raise InputError(
+            f"{truth.where}: {_of(unknown, 'class')} that the model does not know: "
+            f"{some(unknown)}; rename or leave them out: it knows {some(classes, 12)}"
+        )
+    if absent and not allow_missing:
+        raise InputError(
+            f"{truth.where}: has no image of {_of(absent, 'class')} of the model: {some(absent)}; "
+            f"add some, or say --allow-missing, if that is meant"
+        )
     place = {name: index for index, name in enumerate(classes)}
     return Predictions(
         probabilities=inferred.probabilities,
@@ -73,10 +109,8 @@ def matched(
     )
 
 
-def _none(noun: str, which: str, wrong: Sequence[str]) -> None:
-    if wrong:
-        plural = "classes" if noun == "class" else ""
-        raise InputError(f"{counted(len(wrong), noun, plural)} {which}: {some(wrong)}")
+def _of(names: Sequence[str], noun: str) -> str:
+    return counted(len(names), noun, "classes" if noun == "class" else "")
 
 
 def evaluated(

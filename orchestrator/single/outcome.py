@@ -1,13 +1,14 @@
 """Says what a training rests on and how it ended, for people and for programs."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.report.wording import counted, percent, spread
+from orchestrator.single.documents import written_json
 from orchestrator.single.places import some
-from orchestrator.single.training import Trained, Training
+from orchestrator.single.planning import Training
+from orchestrator.single.training import Trained
 
 SHOWN_CLASSES = 5
 
@@ -24,6 +25,11 @@ def opening(training: Training) -> str:
         f"{counted(len(training.classes), 'class', 'classes')}: "
         f"{some(training.classes, SHOWN_CLASSES)}",
         f"{cell.model}: {cell.steps:,} steps of {training.batch_size} images{_epoch(training)}",
+        *(
+            [f"--batch-size {training.batch_size}, as there are no more images; 64 is usual"]
+            if training.is_batch_of_all
+            else []
+        ),
     ]
     if training.skipped:
         lines.append(
@@ -81,6 +87,7 @@ def as_json(trained: Sequence[Trained], training: Training) -> str:
             "skipped": list(training.skipped),
         },
         "steps": cell.steps,
+        "batch_size": training.batch_size,
         "seeds": [
             {
                 "seed": each.seed,
@@ -100,7 +107,7 @@ def as_json(trained: Sequence[Trained], training: Training) -> str:
             for name, scores in _scores(trained).items()
         },
     }
-    return json.dumps(document, indent=1)
+    return written_json(document, indent=1)
 
 
 def _scores(trained: Sequence[Trained]) -> dict[str, list[float]]:

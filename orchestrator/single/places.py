@@ -9,8 +9,6 @@ from pathlib import Path
 
 from tasks.errors import InputError
 
-SAMPLE_NAMES = {".safetensors": "model", ".json": "predictions"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -49,12 +47,12 @@ def check_target(flag: str, path: Path, suffixes: Sequence[str]) -> None:
     Raises InputError naming `flag`.
     """
     # `os.path`, as a name that is too long is an error to methods of `Path`.
+    ends = f"end in {' or '.join(suffixes)}"
     if os.path.isdir(path):
-        example = path / f"{SAMPLE_NAMES[suffixes[0]]}{suffixes[0]}"
-        raise InputError(f"{flag} {path}: is a folder; name a file in it, such as {example}")
+        raise InputError(f"{flag} {path}: is a folder; name a file in it, which must {ends}")
     if path.suffix not in suffixes:
         instead = f", not in {path.suffix}" if path.suffix else ""
-        raise InputError(f"{flag} {path}: the name must end in {' or '.join(suffixes)}{instead}")
+        raise InputError(f"{flag} {path}: the name must {ends}{instead}")
     if not os.path.isdir(path.parent):
         raise InputError(f"{flag} {path}: there is no folder {str(path.parent)!r}; make it first")
     beside = aside(path)

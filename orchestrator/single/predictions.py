@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.single.checkpoint import Checkpoint
-from orchestrator.single.documents import as_json, read_json
+from orchestrator.single.documents import read_json, written_json
 from orchestrator.single.inferring import Inferred
 from orchestrator.single.places import aside, unwritten
 from tasks.errors import InputError
@@ -52,9 +52,11 @@ def write_predictions(
 
 def _lines(document: dict[str, Any]) -> str:
     """JSON with a line for each image."""
-    rest = [f"{as_json(key)}: {as_json(document[key])}" for key in ("checkpoint", "skipped")]
+    rest = [
+        f"{written_json(key)}: {written_json(document[key])}" for key in ("checkpoint", "skipped")
+    ]
     images = [
-        f"{as_json(name)}: {as_json(entry)}"
+        f"{written_json(name)}: {written_json(entry)}"
         for name, entry in document["predictions"].items()
     ]
     return "\n".join(

@@ -117,6 +117,7 @@ def evaluate(
 ) -> None:
     """Score predictions, or a saved model, against true classes."""
     from orchestrator.single import evaluating, tables
+    from orchestrator.single.evaluating import Told
     from orchestrator.single.labels import labels_of
 
     metrics = evaluating.check_metrics(metric or ())
@@ -129,13 +130,31 @@ def evaluate(
 
         if labels is None or test_dir is not None:
             raise InputError("--predictions: give --labels FILE|DIR with it, and no --test-dir")
-        truth = labels_of("--labels", labels)
+        given = {
+            "--batch-size": batch_size,
+            "--skip-bad": skip_bad or None,
+            "--device": device,
+            "--threads": threads,
+        }
+        idle = [flag for flag, value in given.items() if value is not None]
+        if idle:
+            raise InputError(f"{idle[0]}: is for --checkpoint: --predictions are made already")
+        truth = Told(
+            labels=labels_of("--labels", labels),
+            where=f"--labels {labels}",
+            images=f"--predictions {predictions}",
+        )
         found, classes = read_predictions(predictions)
     else:
         assert checkpoint is not None
         if test_dir is None:
             raise InputError("--checkpoint: give --test-dir DIR with it")
-        truth = labels_of(*(("--test-dir", test_dir) if labels is None else ("--labels", labels)))
+        flag, source = ("--test-dir", test_dir) if labels is None else ("--labels", labels)
+        truth = Told(
+            labels=labels_of(flag, source),
+            where=f"{flag} {source}",
+            images=f"--test-dir {test_dir}",
+        )
         loaded, found = _inferred(checkpoint, test_dir, batch_size, skip_bad, device, threads)
         classes = loaded.classes
     scored = evaluating.evaluated(

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.display import PLAIN_EVERY_S, duration
 from orchestrator.plan import Step
-from orchestrator.single.training import Training
+from orchestrator.single.planning import Training
 from tasks.specs import Progress
 
 

@@ -1,10 +1,10 @@
 """An evaluation as tables for people, and as JSON for programs."""
 
 import io
-import json
 from typing import TYPE_CHECKING
 
 from orchestrator.report.wording import counted, percent
+from orchestrator.single.documents import written_json
 from orchestrator.single.evaluating import Evaluation
 from orchestrator.single.places import some
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 LARGEST_MATRIX = 20
 """Classes of a confusion matrix that still fits a page."""
+
+NO_COUNTS = (
+    "no score, as nothing here says how many images of each class were trained on; a study knows"
+)
+"""Of metrics that choose classes by that."""
 
 WIDE = 10_000
 """Columns of a page that nothing is cut for."""
@@ -26,6 +31,7 @@ def as_json(found: Evaluation) -> str:
         "skipped": list(found.skipped),
         "classes": list(found.classes),
         "metrics": {name: s.value for name, s in found.scores.items() if s.matrix is None},
+        "notes": dict.fromkeys(found.unknown, NO_COUNTS),
         "per_class": {
             each: {
                 "images": found.num_images[label],
@@ -35,7 +41,7 @@ def as_json(found: Evaluation) -> str:
         },
     }
     matrices = {name: s.matrix for name, s in found.scores.items() if s.matrix is not None}
-    return json.dumps({**document, **matrices}, indent=1)
+    return written_json({**document, **matrices}, indent=1)
 
 
 def as_text(found: Evaluation) -> str:
@@ -60,6 +66,8 @@ def _summary(found: Evaluation) -> str:
             f"{counted(len(found.skipped), 'image')} that cannot be read {verb} left out: "
             f"{some(found.skipped)}"
         )
+    if found.unknown:
+        lines.append(f"{', '.join(found.unknown)}: {NO_COUNTS}")
     if found.absent:
         lines.append(
             f"{counted(len(found.absent), 'class has', 'classes have')} no image and count 0 in "

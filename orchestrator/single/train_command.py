@@ -53,10 +53,11 @@ def train(
         int | None, typer.Option("--epochs", help="Passes over the real images; else 30.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Images of a step; else 64.")
+        int | None,
+        typer.Option("--batch-size", help="Images of a step; else 64, or all where they are less."),
     ] = None,
     seed: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option("--seed", metavar="SEED...", help="One training each; else 0."),
     ] = None,
     max_real: Annotated[
@@ -113,13 +114,12 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier on class folders. A finished training is not done again."""
-    from orchestrator.single.places import check_target
-    from orchestrator.single.saving import SUFFIXES, targets_of
-    from orchestrator.single.settings import SET, augmentations, cell_of
-    from orchestrator.single.training import plan_training
+    from orchestrator.single import settings
+    from orchestrator.single.planning import plan_training
+    from orchestrator.single.saving import targets_of
 
-    seeds = _different(seed or [0])
-    check_target("--save-path", save_path, SUFFIXES)
+    seeds = _seeds(seed or ["0"])
+    targets = targets_of(save_path, seeds)
     chosen = variant or ("real" if synthetic_dir is None else "mixed")
     given: dict[str, Any] = {
         "variant": chosen,
@@ -132,7 +132,7 @@ def train(
         "train.model": model,
         "train.epochs": epochs,
         "train.batch_size": batch_size,
-        "train.augmentation": augmentations(augmentation),
+        "train.augmentation": settings.augmentations(augmentation),
         "train.optimizer": optimizer,
         "train.lr": lr,
         "train.weight_decay": weight_decay,
@@ -143,11 +143,14 @@ def train(
         "train.input_size": input_size,
         "train.pretrained": pretrained or None,
     }
-    if chosen != "real":
-        given[f"synthetic.{SET}.folder"] = str(synthetic_dir or Path("data/synthetic"))
-        given[f"synthetic.{SET}.skip_bad"] = skip_bad or None
-    training = plan_training(cell_of(given, overrides or ()), seeds)
-    _train(training, targets_of(save_path, seeds), device, threads, as_json)
+    if synthetic_dir is not None or chosen != "real":
+        synthetic = f"synthetic.{settings.SET}"
+        given[f"{synthetic}.folder"] = str(synthetic_dir or Path("data/synthetic"))
+        given[f"{synthetic}.skip_bad"] = skip_bad or None
+    cell = settings.cell_of(given, overrides or ())
+    said = settings.said_paths(given, overrides or ())
+    settings.refuse_inert(said, cell)
+    _train(plan_training(cell, seeds, said), targets, device, threads, as_json)
 
 
 def _train(
@@ -170,9 +173,12 @@ def _train(
     print((outcome.as_json if as_json else outcome.closing)(trained, training))
 
 
-def _different(seeds: list[int]) -> tuple[int, ...]:
-    for index, each in enumerate(seeds):
-        if each < 0 or each in seeds[:index]:
-            said = "is no whole number from 0 on" if each < 0 else "is said twice"
-            raise InputError(f"--seed {each}: {said}; say different ones, such as --seed 0 1 2")
-    return tuple(seeds)
+def _seeds(given: list[str]) -> tuple[int, ...]:
+    for index, each in enumerate(given):
+        if "," in each:
+            raise InputError(f"--seed {each}: separate them by spaces, such as --seed 0 1 2")
+        if not (each.isascii() and each.isdigit() and len(each) <= 10 and int(each) < 2**32):
+            raise InputError(f"--seed {each}: a whole number from 0 to {2**32 - 1} was expected")
+        if int(each) in map(int, given[:index]):
+            raise InputError(f"--seed {each}: is said twice; say different ones, as in --seed 0 1")
+    return tuple(map(int, given))

@@ -1,19 +1,17 @@
 """Trains on plain folders in this process, seed by seed, and keeps what is finished."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.graph import Steps
-from orchestrator.grid import Cell
-from orchestrator.inputs import identify
 from orchestrator.ledger import Ledger
-from orchestrator.plan import PlannedCell, PlannedTrial, Step
-from orchestrator.real import RealImages, count, pack_of
-from orchestrator.resolve import plan_cell
-from orchestrator.settings import CellSettings, Dataset, FolderSet, SubsetSettings
+from orchestrator.plan import PlannedTrial, Step
 from orchestrator.single.places import Place
+from orchestrator.single.planning import Training
 from orchestrator.single.saving import save
 from orchestrator.single.settings import flagged
 from orchestrator.steps import (
@@ -26,31 +24,13 @@ from orchestrator.steps import (
 )
 from tasks import plugins
 from tasks.caches import cache_dir
-from tasks.counting import exact, rounded, share
 from tasks.errors import InputError
 from tasks.predictions import load_predictions
-from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, Plugin, Progress
+from tasks.specs import Progress
 
 DIVERGED = "TrainingDiverged: "
 """How a failure begins that a lower rate mends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """What is to be trained, planned but not begun."""
-
-    cell: PlannedCell
-    steps: Mapping[Key, Step]
-    classes: tuple[str, ...]
-    batch_size: int
-    skipped: tuple[str, ...]
-    """Images that cannot be read and are left out."""
-    is_tested: bool
-    """There are test images, for the end."""
-
-    @property
-    def num_images(self) -> int:
-        return self.cell.num_real + self.cell.num_synthetic
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,98 +58,6 @@ class Watcher(Protocol):
     def training(self, seed: int, progress: Progress) -> None:
         """The training at a seed was validated."""
         ...
-
-
-def plan_training(settings: CellSettings, seeds: tuple[int, ...]) -> Training:
-    """Look at the folders and plan the training; all images of an undivided folder take part.
-
-    Raises InputError naming the flag, for folders that are missing or cannot be used.
-    """
-    infos = _infos(settings)
-    steps = Steps(infos)
-    try:
-        real = _real_images(settings.dataset, settings.subset, steps)
-        cell, _ = plan_cell(
-            seeds, Cell(coordinates=(), settings=settings), settings.subset, (real,), (), steps
-        )
-    except InputError as error:
-        raise flagged(error) from error
-    training = Training(
-        cell=cell,
-        steps=steps.found,
-        classes=real.info.classes,
-        batch_size=settings.train.batch_size,
-        skipped=tuple(
-            name
-            for info in infos.values()
-            for name in sorted({name for split in info.splits.values() for name in split.skipped})
-        ),
-        is_tested=not real.info.undivided,
-    )
-    if training.batch_size > training.num_images:
-        raise InputError(
-            f"--batch-size {training.batch_size}: there are only {training.num_images} images to "
-            f"train on; say at most {training.num_images}"
-        )
-    return training
-
-
-def _infos(settings: CellSettings) -> dict[Plugin, DatasetInfo]:
-    infos: dict[Plugin, DatasetInfo] = {}
-    try:
-        infos |= identify([settings.dataset.reader], fetch=True)
-    except InputError as error:
-        why = "" if settings.variant != "synthetic" else " (real images validate every variant)"
-        raise InputError(f"--data-dir: {_bare(error)}{why}") from error
-    for _, each in settings.sets:
-        assert isinstance(each, FolderSet)
-        try:
-            infos |= identify([each.reader], fetch=True)
-        except InputError as error:
-            raise InputError(f"--synthetic-dir: {_bare(error)}") from error
-    return infos
-
-
-def _bare(error: InputError) -> str:
-    return str(flagged(error)).removeprefix("image_folder: ")
-
-
-def _real_images(dataset: Dataset, wanted: SubsetSettings, steps: Steps) -> RealImages:
-    """As `orchestrator.real` plans them, but where nothing is held out no test is made up."""
-    info = steps.infos[dataset.reader]
-    split = "all" if info.undivided else "train"
-    pool: Counts = info.splits[split].counts
-    pack, validation_pack = pack_of(dataset, info, split, steps), None
-    if "val" in info.splits:
-        validation_pack = pack_of(dataset, info, "val", steps)
-        validation = info.splits["val"].counts
-    else:
-        validation = _validation(pool, dataset.split.val_fraction)
-        pool = tuple(all_ - out for all_, out in zip(pool, validation, strict=True))
-    images = ImagesSpec(
-        pack=pack,
-        split_seed=dataset.split.split_seed,
-        validation=validation,
-        training=count(pool, wanted),
-        validation_pack=validation_pack,
-    )
-    # The pack of an undivided folder stands where a test must be named, and is never predicted.
-    test = pack if info.undivided else pack_of(dataset, info, "test", steps)
-    num_test = 0 if info.undivided else sum(info.splits["test"].counts)
-    return RealImages(
-        dataset=dataset, info=info, images=images, pool=pool, test=test, num_test=num_test
-    )
-
-
-def _validation(pool: Counts, fraction: float) -> Counts:
-    number = rounded(exact(fraction) * sum(pool))
-    if not 0 < number < sum(pool):
-        less = "validation" if not number else "training"
-        raise InputError(
-            f"--val-fraction {fraction}: of {sum(pool)} images leaves none for {less}; "
-            f"add images, or say another fraction"
-        )
-    return share(number, pool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,14 +112,36 @@ def train(
     """
     for trial, path in zip(training.cell.trials, targets, strict=True):
         try:
-            yield _trained(training, trial, path, at, watcher)
-        except StepFailed as error:
-            if not error.by_user and not error.message.startswith(DIVERGED):
+            trained = _trained(training, trial, path, at, watcher)
+        except InputError:
+            raise
+        except Exception as error:
+            mended = _for_users(error, trial, at)
+            if mended is None:
                 raise
-            message = error.message.removeprefix(DIVERGED).replace("train.lr", "--lr")
-            raise flagged(InputError(message)) from error
-        except OSError as error:
-            raise InputError(f"seed {trial.seed}: {error}; run this again to go on") from error
+            raise mended from error
+        yield trained
+
+
+def _for_users(error: Exception, trial: PlannedTrial, at: Workplace) -> InputError | None:
+    """What the user can do about a training that failed; None where it is not theirs to mend."""
+    text = str(error)
+    if isinstance(error, StepFailed):
+        text = error.message
+        if error.by_user or text.startswith(DIVERGED):
+            return flagged(InputError(text.removeprefix(DIVERGED).replace("train.lr", "--lr")))
+    # Python, safetensors and torch, of which the last does not say why it cannot write a file.
+    code = re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", text)
+    number = int(code[1] or code[2]) if code else None
+    if number in FULL or "inline_container.cc" in text:
+        why = os.strerror(number) if number else "the disk may be full"
+        return InputError(
+            f"seed {trial.seed}: the cache {at.ledger.local} takes no more ({why}): make room "
+            f"there, or set AUGURY_CACHE to another folder, and run this again"
+        )
+    if isinstance(error, OSError):
+        return InputError(f"seed {trial.seed}: {error}; run this again to go on")
+    return None
 
 
 def _trained(

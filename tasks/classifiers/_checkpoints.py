@@ -109,7 +109,9 @@ def _read_pickle(path: Path) -> Stored:
         with warnings.catch_warnings():
             # Which pickles torch is used to helps nobody whose file is refused in a line.
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Opened here, as torch takes the suffix of a path at its word.
+            with path.open("rb") as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:  # bytes of a stranger fail in as many ways as there are bytes

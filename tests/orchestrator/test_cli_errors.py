@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
     (here / "images" / "cat" / "1.png").write_bytes(b"no image")
     (here / "study.yaml").write_text(STUDY)
     (here / "file").write_text("")
+    (here / "store").mkdir()
     return here
 
 
@@ -81,7 +82,10 @@ def test_broken_files(folder: Path, line: str, said: str) -> None:
         ("train.epochs=30.0", "train.epochs: a whole number was expected, not 30.0"),
         ("train.epochs", "--set 'train.epochs': write path=value, such as train.epochs=10"),
         # There is no `seeds` in the file: the path makes a mapping of it.
-        ("seeds.first=1", "seeds: a list of different whole numbers from 0 on was expected"),
+        (
+            "seeds.first=1",
+            "seeds: a list of different whole numbers from 0 to 4294967295 was expected",
+        ),
         (
             "dataset={name: image_folder, root: images}",
             "image_folder: 'images/dog' holds no image: add some",
@@ -111,9 +115,28 @@ COMMANDS: Sequence[tuple[Sequence[str], str]] = [
     (["plan", "study.yaml", "--store", "nope://x"], "--store nope://x: "),
     (["report", "study.yaml", "--format", "html"], "--format html: give --out DIR"),
     (["report", "study.yaml", "--format", "pdf"], "--format pdf: unknown; choose from md, csv"),
-    (["report", "study.yaml", "--out", "file"], "--out file: cannot be written"),
+    (
+        ["report", "study.yaml", "--store", "store", "--out", "file"],
+        "--out file: cannot be written",
+    ),
+    *(
+        (
+            [*words, "--store", "none"],
+            "there is no store at none; name one by --store, or begin it with: augury run "
+            "quickstart --store none",
+        )
+        for words in (
+            ["report", "study.yaml"],
+            ["sync"],
+            ["sync", "study.yaml"],
+            ["status"],
+            ["ui"],
+        )
+    ),
+    (["status"], "there is no store at augury-store; name one by --store, or begin it with: aug"),
+    (["train", "--seed"], "Option '--seed' requires an argument; see `augury train --help`"),
     (["list", "networks"], "list networks: unknown; choose from: datasets, generators"),
-    (["list"], "Missing argument 'datasets|generators|classifiers|metrics|studies'"),
+    (["list"], "Missing argument 'KIND'"),
     (["ui", "--tracking-uri", "http://127.0.0.1:1"], "--tracking-uri: http://127.0.0.1:1 is a"),
 ]
 
@@ -135,7 +158,12 @@ def test_two_studies_of_one_name(folder: Path) -> None:
 
 def test_an_empty_store_is_no_error(folder: Path) -> None:
     for command in ("status", "sync"):
-        done = augury(folder, command, "--store", "none")
+        done = augury(folder, command, "--store", "store")
         assert done.returncode == 0
-        assert done.stdout == "none holds no study yet; start one with: augury run quickstart\n"
+        assert done.stdout == "store holds no study yet; start one with: augury run quickstart\n"
+    assert list((folder / "store").iterdir()) == []
+
+
+def test_a_new_store_is_planned(folder: Path) -> None:
+    assert augury(folder, "plan", "study.yaml", "--store", "none").returncode == 0
     assert not (folder / "none").exists()

@@ -90,6 +90,7 @@ def test_a_folder_for_people(folder: Path) -> None:
         "size:     height 6 to 12 (median 8), width 9 pixels",
         "modes:    12 grey, 12 colour",
     ]
+    assert lines[5] == "memory:   3.9 kB decoded"
     assert lines[-3:] == ["class  train  test", "cat        8     4", "dog        8     4"]
 
 
@@ -138,13 +139,15 @@ def test_a_bad_image_is_named_or_skipped(folder: Path) -> None:
     bad.write_bytes(b"no image")
     assert told(folder, "images") == (
         "images/train/cat/bad.png: not a readable image (an unknown format): mend or remove it, "
-        "or say skip_bad: true"
+        "or say --skip-bad"
     )
     found = document(folder, "images", "--set", "skip_bad=true")
+    assert document(folder, "images", "--skip-bad") == found
     assert (found["train"], found["skipped"]) == (16, 1)
     assert found["skipped_images"] == ["cat/bad.png"]
     done = augury(folder, "inspect", "images", "--set", "skip_bad=true")
     assert "skipped:  1 that cannot be read: cat/bad.png\n" in done.stdout
+    assert "dataset:  image_folder (root: images, skip_bad: true)\n" in done.stdout
 
 
 def test_what_cannot_be_inspected_is_one_line(folder: Path) -> None:
@@ -160,6 +163,13 @@ def test_what_cannot_be_inspected_is_one_line(folder: Path) -> None:
         "dataset.skip_bad: true or false was expected, not 'yes'"
     )
     assert told(folder, "images", "--root", "other").startswith("--root other: ")
+    assert told(folder, "image_folder") == "image_folder: say where it is: --root DIR"
+    assert told(folder, "csv", "--root", "x") == "csv: say where it is: --set file=FILE"
+    assert told(folder, "digits", "--skip-bad") == (
+        "--skip-bad: digits has no such setting: leave it out"
+    )
+    for words in (("--set", "skip_bad=true", "--skip-bad"), ("--set", "root=x")):
+        assert told(folder, "images", *words).endswith(": is said twice: keep one of the two")
     assert told(folder, "digits", "--root", "images").startswith("dataset.root: unknown key")
     assert "expected one folder per class" in told(folder, "image_folder", "--root", "gone")
     assert "IDX files" in told(folder, "fashion_mnist", "--root", "gone")
@@ -197,3 +207,23 @@ def test_a_sheet_that_cannot_be_written_is_one_line(folder: Path) -> None:
     said = told(folder, "digits", "--sheet", "shut/sheet.png")
     assert said.startswith("--sheet shut/sheet.png: cannot be written")
     assert not (folder / "shut" / "sheet.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "said"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (999_960, "1.0 MB"),
+        (5e12, "5,000.0 GB"),
+    ],
+)
+def test_sizes_have_a_unit_that_shows_them(num_bytes: float, said: str) -> None:
+    assert inspected.size(num_bytes) == said
+
+
+def test_letters_of_names_stay_as_they_are(folder: Path) -> None:
+    (folder / "images" / "train" / "dog").rename(folder / "images" / "train" / "käfer")
+    (folder / "images" / "test" / "dog").rename(folder / "images" / "test" / "käfer")
+    assert '"käfer": 8' in augury(folder, "inspect", "images", "--json").stdout

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks.classification import (
     Classifier,
     ClassifierInfo,
     load_for,
+    load_noted,
     load_weights,
     save_weights,
 )
@@ -130,6 +132,38 @@ def test_a_file_of_an_older_augury_is_read(tmp_path: Path) -> None:
     assert load_weights(with_note(path, {**note, "info": info}))[1] == CLASSES
 
 
+@pytest.mark.parametrize(("suffix", "other"), [("safetensors", "pt"), ("pt", "safetensors")])
+def test_a_file_is_what_it_contains(suffix: str, other: str, tmp_path: Path) -> None:
+    built = written(tmp_path / f"w.{suffix}")
+    (tmp_path / f"w.{suffix}").rename(tmp_path / f"w.{other}")
+    loaded, note = load_noted(tmp_path / f"w.{other}")
+    assert (note.classes, note.info) == (CLASSES, INFO)
+    for name, tensor in built.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_nothing_is_left_of_a_file_that_cannot_be_written(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"w.{suffix}").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        written(tmp_path / f"w.{suffix}")
+    assert [each.name for each in tmp_path.iterdir()] == [f"w.{suffix}"]
+
+
+def test_a_name_may_be_as_long_as_can_be(tmp_path: Path) -> None:
+    written(tmp_path / f"{'a' * 252}.pt")
+    assert load_weights(tmp_path / f"{'a' * 252}.pt")[1] == CLASSES
+
+
+def test_strange_pickles_are_refused_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(pickle.dumps(Payload(tmp_path / "trace"), protocol=4))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        refused(tmp_path / "w.pt", "holds Python objects, which are never run")
+    assert said == []
+    assert not (tmp_path / "trace").exists()
+
+
 # Classes
 
 
@@ -168,13 +202,13 @@ def test_damaged_files_are_refused(suffix: str, tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in (0, 4, 8, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        refused(path, "not a readable|cannot be read as plain tensors")
+        refused(path, "not a readable|cannot be read")
     path.write_bytes(b"\0" * 1000)
-    refused(path, "not a readable|cannot be read as plain tensors")
+    refused(path, "not a readable|cannot be read")
     path.unlink()
-    refused(path, "not a readable|cannot be read as plain tensors")
+    refused(path, "not a readable|cannot be read")
     path.mkdir()
-    refused(path, "not a readable|cannot be read as plain tensors")
+    refused(path, "not a readable|cannot be read")
 
 
 class Payload:

@@ -112,3 +112,47 @@ def test_parameters_are_in_millions(number: int | None, said: str) -> None:
 def test_the_page_gives_the_parameters_of_each_model() -> None:
     assert "resnet18 (11.18 M parameters); resnet50 (23.53 M" in html(samples.many_cells())
     assert "small_cnn (0.0348 M parameters)" in html(samples.digits())
+
+
+def dropped() -> StudyResult:
+    """Ten test images were left out of the scores."""
+    check = DuplicateCheck(where="test", num_test=131, num_exact=8, num_near=2, dropped=True)
+    return replace(samples.digits(), num_test=131, duplicates=(check,))
+
+
+def test_images_that_were_left_out_are_not_counted_as_tested() -> None:
+    said = {remark.title: remark.text for remark in remarks(dropped())}["Images"]
+    assert "121 test images, 10 duplicates left out." in said
+    assert "One test image is 0.83 points" in said
+    assert json.loads(table.json_text(dropped()))["num_test"] == 121
+    (check,) = dropped().duplicates
+    kept = replace(dropped(), duplicates=(replace(check, dropped=False),))
+    assert "131 test images." in {remark.title: remark.text for remark in remarks(kept)}["Images"]
+    assert json.loads(table.json_text(kept))["num_test"] == 131
+
+
+def test_images_left_out_of_another_set_are_not_counted_there() -> None:
+    result = replace(samples.shifted(), duplicates=samples.duplicated().duplicates)
+    said = {remark.title: remark.text for remark in remarks(result)}["Other test sets"]
+    assert said.startswith("sketch (999 images, 1 duplicate left out)")
+    assert json.loads(table.json_text(result))["evaluation_sets"]["sketch"] == 999
+
+
+@pytest.mark.parametrize("name", ["digits", "nothing_finished", "partly_failed"])
+def test_a_matrix_never_waits_for_a_number(name: str) -> None:
+    result = replace(samples.EVERY[name](), metrics=("confusion", "top1"))
+    for made in (markdown(result), latex(result), table.csv_text(result)):
+        assert "confusion" not in made
+    assert "confusion" not in html(result).split("Scores</h2>")[1].split("</table>")[0]
+    assert shown_metrics(result)[0] == "top1"
+
+
+@pytest.mark.parametrize(("num_classes", "is_said"), [(3, True), (5, True), (6, False)])
+def test_the_five_most_probable_of_five_are_all(num_classes: int, is_said: bool) -> None:
+    result = samples.with_trials(
+        samples.digits(), lambda _, trial: replace(trial, scores={**trial.scores, "top5": 1.0})
+    )
+    classes = samples.CLASSES[:num_classes]
+    few = replace(result, metrics=("top1", "top5"), classes=classes)
+    assert ("top5 is 100.00 by definition" in markdown(few)) == is_said
+    assert "by definition" not in markdown(replace(few, metrics=("top1",)))

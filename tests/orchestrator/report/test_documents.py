@@ -51,8 +51,8 @@ def test_eight_seeds_can_give_a_plain_answer() -> None:
         ("no_baseline", "Nothing can be compared, as the study names no baseline"),
         ("nothing_finished", "No answer yet: none of 9 trials is finished."),
         ("deferred", "With 6 of 9 trials finished"),
-        ("many_cells", "Of 8 comparisons in top1, 4 are higher, 4 lower and 0 undecided"),
-        ("many_cells", "none of them is confirmed"),
+        ("many_cells", "Of 8 comparisons in top1, 4 look higher, 4 lower and 0 undecided"),
+        ("many_cells", "an indication and no proof: with 3 seeds the exact test cannot go below"),
     ],
 )
 def test_the_answer_claims_no_more_than_the_numbers(name: str, said: str) -> None:
@@ -174,7 +174,8 @@ def test_latex_is_balanced_and_escaped(name: str) -> None:
     source = latex(samples.EVERY[name]())
     assert source.count(r"\begin{table}") == source.count(r"\end{table}")
     assert source.count("{") == source.count("}")
-    assert not re.search(r"(?<!\\)[%#]", source)
+    uncommented = re.sub(r"^% needs .*$", "", source, flags=re.MULTILINE)
+    assert not re.search(r"(?<!\\)[%#]", uncommented)
     assert "top1\\_last" in source
 
 
@@ -200,3 +201,64 @@ def test_a_markdown_report_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[] False"
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        (
+            (0.3, 0.9),
+            "No difference in top1 would be found 4 times in 5, as that takes more than 100 points",
+        ),
+        ((0.3, 0.9, 0.501), "in top1 of 0.82 to more than 100 points (it differs"),
+    ],
+)
+def test_no_percentages_differ_by_more_than_100_points(
+    levels: tuple[float, ...], said: str
+) -> None:
+    """The second seed of each cell; the first is 0.5 in all, the baseline's are 0.5 and 0.5."""
+    cells = tuple(
+        pieces.cell({"variant": str(level)}, (0.5, level), None if i == 0 else 0)
+        for i, level in enumerate((0.5, *levels))
+    )
+    result = replace(samples.digits(), seeds=(0, 1), cells=cells)
+    assert said in markdown(result)
+
+
+def test_no_direction_is_confirmed_where_no_correction_leaves_room() -> None:
+    """Six seeds reach 0.031, but not four times over."""
+    base = tuple(0.90 + 0.01 * seed for seed in range(6))
+    better = tuple(score + 0.01 + 0.001 * (seed % 2) for seed, score in enumerate(base))
+    cells = [pieces.cell({"variant": "real"}, base, None)]
+    cells += [pieces.cell({"variant": str(i)}, better, 0) for i in range(4)]
+    result = replace(samples.digits(), seeds=tuple(range(6)), cells=tuple(cells))
+    assert (
+        "4 look higher, 0 lower and 0 undecided by their 95 % intervals, an indication and no "
+        "proof: with 6 seeds the exact test cannot go below p = 0.0312, 0.125 once corrected for 4 "
+        "comparisons; the largest"
+    ) in reading.answer(result)
+    few = replace(result, cells=result.cells[:3])
+    assert "though with 6 seeds the exact test" in reading.answer(few)
+    assert "though" not in reading.answer(replace(result, cells=result.cells[:2]))
+
+
+def test_making_it_again_runs_before_it_reports() -> None:
+    result = replace(samples.digits(), command="augury report main.yaml --store 'a b'")
+    again = markdown(result).split("## Make it again\n\n")[1]
+    assert again == (
+        "    augury run main.yaml --store 'a b'\n    augury report main.yaml --store 'a b'\n"
+    )
+    assert "Make it again" not in markdown(replace(result, command=""))
+    assert "    make report\n" in markdown(replace(result, command="make report"))
+
+
+def test_latex_tables_too_wide_for_a_page_are_fitted_to_it() -> None:
+    scores, *_ = latex(samples.no_baseline()).split("\n\n")
+    assert scores.startswith("% needs \\usepackage{graphicx}\n\\begin{table}\n")
+    assert "\n  \\resizebox{\\textwidth}{!}{\\begin{tabular}{lrrrrrrrr}\n" in scores
+    assert "\n  \\end{tabular}}\n\\end{table}" in scores
+    whole = samples.no_baseline()
+    narrow = latex(samples.with_trials(whole, lambda _, t: replace(t, scores={"top1": 0.5})))
+    assert narrow.startswith("\\begin{table}\n  \\centering\n  \\caption{")
+    assert "\n  \\begin{tabular}{lrrrrr}\n    \\toprule\n" in narrow
+    assert "resizebox" not in narrow

@@ -7,11 +7,19 @@ from html.parser import HTMLParser
 
 import pytest
 
+from orchestrator.report.figures import has_cut_intervals, score_figure, shift_figure
 from orchestrator.report.html import html
+from orchestrator.report.page_tables import (
+    MOST_METRICS,
+    difference_tables,
+    score_tables,
+    shift_tables,
+)
 from orchestrator.report.panels import confusions, per_class, sheet_rows
+from orchestrator.report.results import StudyResult
 from tests.orchestrator.report import pieces, samples
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
+VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 
 
 @functools.cache
@@ -157,3 +165,108 @@ def test_a_baseline_that_is_not_finished_leaves_one_panel() -> None:
     text = html(replace(whole, cells=cells))
     assert "On the right" not in text
     assert "no cell and its baseline have finished the same seed" in text
+
+
+def three_axes(scores: tuple[tuple[float, ...], ...]) -> StudyResult:
+    """One cell for each tuple, on three axes with long values, compared with the first."""
+    cells = tuple(
+        pieces.cell(
+            {"variant": f"variant {i}", "train.augmentation": None, "mix.using": "replace"},
+            found,
+            None if i == 0 else 0,
+            label=f"variant {i}, no augmentation, replace ratio=0.5",
+        )
+        for i, found in enumerate(scores)
+    )
+    axes = tuple(cells[0].coordinates)
+    return replace(samples.digits(), axes=axes, cells=cells, seeds=tuple(range(len(scores[0]))))
+
+
+def test_what_matters_most_stands_first_and_nothing_stands_twice() -> None:
+    found = difference_tables(three_axes(((0.9, 0.8, 0.85), (0.7, 0.7, 0.7))))["top1"]
+    assert found.caption == "top1, against variant 0, no augmentation, replace ratio=0.5"
+    assert found.grid.headings == (
+        *("variant", "augmentation", "using", "difference (points)", "reading"),
+        *("95 % interval", "p (Holm)", "pairs"),
+    )
+    assert found.grid.lines[0].texts[6] == "0.250 (0.250)"
+    several = difference_tables(samples.many_cells())["top1"]
+    assert several.grid.headings[:3] == ("model", "variant", "against")
+    assert several.grid.num_names == 3
+    assert difference_tables(samples.no_baseline()) == {}
+
+
+def test_a_direction_that_no_test_confirms_is_marked_as_an_indication() -> None:
+    line = difference_tables(samples.digits())["top1"].grid.lines[0]
+    assert line.is_indication
+    assert line.texts[2] == "lower\nnot confirmed"
+    assert '<tr class="lower worse indication">' in page("digits")
+    assert "lower <span" in page("digits")
+    sure = three_axes(((0.9, 0.91, 0.92, 0.9, 0.91, 0.92), (0.7, 0.72, 0.71, 0.7, 0.7, 0.7)))
+    line = difference_tables(sure)["top1"].grid.lines[0]
+    assert not line.is_indication
+    assert line.texts[4] == "lower"
+    # The dot of the difference is filled only where the test confirms it.
+    hollow = "fill: var(--paper); stroke: var(--ink)"
+    assert hollow in score_figure(samples.digits(), "top1")
+    assert hollow not in score_figure(sure, "top1")
+
+
+def test_scores_stand_before_the_training_images_and_wide_tables_are_parted() -> None:
+    (grid,) = score_tables(samples.digits())
+    assert grid.headings[:3] == ("variant", "n", "top1 %")
+    assert grid.headings[-1] == "real + synthetic"
+    assert grid.lines[2].texts[-1] == "900 + 900"
+    assert grid.lines[0].texts[2] == "92.64\n± 0.71"
+    names = tuple(f"m{i}" for i in range(MOST_METRICS))
+    many = samples.with_trials(
+        samples.digits(),
+        lambda _, trial: replace(trial, scores=dict.fromkeys(names, 0.5) | dict(trial.scores)),
+    )
+    first, second = score_tables(replace(many, metrics=names))
+    assert len(first.headings) == 2 + MOST_METRICS + 1
+    assert second.headings == ("variant", "n", "top1_last %", "val_top1 %")
+    assert ">More metrics<" in html(replace(many, metrics=names))
+
+
+def test_each_other_test_set_has_a_table_of_its_own() -> None:
+    found = shift_tables(samples.shifted())["top1"]
+    assert [table.caption for table in found] == ["top1 on sketch", "top1 on blurred, severity 3"]
+    headings = found[0].grid.headings
+    assert headings[1:7] == (
+        *("n", "shifted top1 %", "clean top1 %", "drop (points)"),
+        *("difference (points)", "reading"),
+    )
+    assert found[0].grid.lines[0].texts[4] == "+30.40\n± 0.40"
+    assert set(found[0].grid.lines[0].texts[5:]) == {"–"}
+
+
+def test_every_number_of_a_card_has_its_heading() -> None:
+    """A narrow screen shows each row as a card, and the heading of the column on each number."""
+    numbers = page("digits").split("Scores</h2>")[1].split("</table>")[0]
+    assert numbers.count("data-heading=") == 3 * 7
+    assert 'data-heading="top1 %"' in numbers
+
+
+def test_intervals_of_two_seeds_do_not_stretch_the_axes() -> None:
+    two = three_axes(((0.95, 0.75), (0.5, 0.85)))
+    figure = score_figure(two, "top1")
+    ticks = [float(text.replace("−", "-")) for text in re.findall(r">(−?\d+)</text>", figure)]
+    assert ticks
+    assert min(ticks) >= -100
+    assert max(ticks) <= 100
+    assert has_cut_intervals(two, "top1")
+    assert "An arrow ends an interval" in html(two)
+    assert "An arrow ends an interval" not in page("digits")
+
+
+def test_labels_use_the_room_that_there_is() -> None:
+    label = "variant 1, no augmentation, replace ratio=0.5"
+    assert f">{label}</text>" in score_figure(three_axes(((0.9, 0.8), (0.7, 0.7))), "top1")
+    whole = samples.shifted()
+    cells = tuple(replace(cell, label=f"{i}{label}") for i, cell in enumerate(whole.cells))
+    assert f">0{label}</text>" in shift_figure(replace(whole, cells=cells), "top1")
+
+
+def test_what_makes_the_page_again_runs_the_study_first() -> None:
+    assert "augury run quickstart\naugury report quickstart</code>" in page("digits")

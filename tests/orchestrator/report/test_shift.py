@@ -10,6 +10,7 @@ from orchestrator.report.documents import latex, markdown, text
 from orchestrator.report.html import html
 from orchestrator.report.layout import difference_grid, shift_grid, tone
 from orchestrator.report.remarks import remarks
+from orchestrator.report.results import StudyResult, TrialResult
 from orchestrator.report.rows import rows, shifted_metrics, shifted_rows
 from tests.orchestrator.report import samples
 
@@ -127,7 +128,7 @@ def test_the_best_of_what_is_not_compared_follows_the_direction() -> None:
 def test_a_count_of_comparisons_says_the_direction() -> None:
     whole = samples.calibrated()
     many = replace(whole, cells=(*whole.cells, *whole.cells[1:]))
-    assert "2 are higher, 2 lower and 0 undecided by their 95 % intervals (lower is better)" in (
+    assert "2 look higher, 2 lower and 0 undecided by their 95 % intervals (lower is better)" in (
         reading.answer(many)
     )
 
@@ -139,7 +140,50 @@ def test_formats_mark_what_should_go_down() -> None:
     assert "In ece (↓) lower is better" in markdown(result)
     assert "↓" not in markdown(samples.digits())
     page = html(result)
-    assert '<tr class="lower better">' in page
-    assert '<tr class="higher worse">' in page
+    assert '<tr class="lower better indication">' in page
+    assert '<tr class="higher worse indication">' in page
     assert "ece, % (lower is better)" in page
     assert json.loads(table.json_text(result))["lower_is_better"] == ["ece"]
+
+
+def lacking() -> StudyResult:
+    """`sketch` lacks classes; over those that it has, the clean top1 is three points more."""
+
+    def change(_: int, trial: TrialResult) -> TrialResult:
+        return replace(trial, reference={"sketch": {"top1": trial.scores["top1"] + 0.03}})
+
+    return samples.with_trials(samples.shifted(), change)
+
+
+def test_a_set_that_lacks_classes_is_held_against_the_classes_that_it_has() -> None:
+    found = {(r.shifted.label, r.shifted.where): r for r in shifted_rows(lacking(), "top1")}
+    real = found["real", "sketch"]
+    assert real.clean.mean == pytest.approx((0.9285 + 0.9184 + 0.9322) / 3 + 0.03)
+    assert real.drop is not None
+    assert real.drop.mean == pytest.approx(0.334)
+    other = found["real", "blurred, severity 3"]
+    assert other.clean.mean == pytest.approx((0.9285 + 0.9184 + 0.9322) / 3)
+    assert other.drop is not None
+    assert other.drop.mean == pytest.approx(0.084)
+    record = json.loads(table.json_text(lacking()))["shifted"][0]
+    assert (record["clean_mean"], record["drop"]) == (0.956367, 0.334)
+    assert ",0.334000,0.004000" in table.csv_text(lacking())
+
+
+def test_a_metric_without_a_reference_has_no_drop_there() -> None:
+    """The clean ece of all classes is no measure for the ece of some."""
+    found = {(r.shifted.label, r.shifted.where): r for r in shifted_rows(lacking(), "ece")}
+    assert found["real", "sketch"].clean.n == 0
+    assert found["real", "sketch"].drop is None
+    assert found["real", "blurred, severity 3"].drop is not None
+
+
+def test_every_format_says_what_clean_is_over() -> None:
+    said = "sketch lacks classes: clean, and the drop from it, are over the classes that the set"
+    for made in (markdown(lacking()), latex(lacking()), text(lacking()), html(lacking())):
+        assert said in made
+    assert markdown(lacking()).count(said) == 2  # below the table, and in how to read it
+    assert "top1 on sketch, clean over the classes that it has" in html(lacking())
+    assert "of the classes that the set has" in html(lacking())
+    for made in (markdown(samples.shifted()), html(samples.shifted())):
+        assert "the classes that" not in made

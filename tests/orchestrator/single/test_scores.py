@@ -1,6 +1,7 @@
 """`augury infer` and `augury evaluate`: files, figures, and scikit-learn's on the same images."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from sklearn import metrics
 
 from tests.orchestrator.commands import augury
+from tests.orchestrator.single.conftest import RECIPE
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +24,7 @@ def predictions(work: Path) -> Path:
 
 
 def evaluated(work: Path, *words: str) -> Any:
-    done = augury(work, "evaluate", *words, "--threads", "1", "--json")
+    done = augury(work, "evaluate", *words, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -103,3 +105,37 @@ def test_unreadable_images_may_be_left_out(predictions: Path, work: Path) -> Non
     done = augury(work, "evaluate", "--predictions", "some.json", "--labels", "damaged")
     assert "1 image that cannot be read is left out: 'one/bad.png'" in done.stdout
     assert "true \\ predicted" in done.stdout
+
+
+def test_a_metric_without_a_score_says_why(predictions: Path, work: Path) -> None:
+    words = ("--predictions", "predictions.json", "--labels", "data/test", "--metric", "few_shot")
+    said = evaluated(work, *words, "top1")
+    assert said["metrics"]["few_shot"] is None
+    assert list(said["notes"]) == ["few_shot"]
+    assert "how many images of each class were trained on" in said["notes"]["few_shot"]
+    assert said["notes"]["few_shot"] in augury(work, "evaluate", *words).stdout
+
+
+def test_letters_stay_as_they_are(work: Path) -> None:
+    folder = work / "letters"
+    (folder / "straße").mkdir(parents=True)
+    names = ["straße/ä.png", os.fsdecode(b"\xff.png")]
+    for name, path in zip(names, sorted((work / "data" / "test").rglob("*.png")), strict=False):
+        shutil.copy(path, folder / name)
+    for chosen, text in ((folder / "straße", '"ä.png": {'), (folder, r'"\udcff.png": {')):
+        words = ("--checkpoint", "model.safetensors", "--test-dir", str(chosen), "--threads", "1")
+        done = augury(work, "infer", *words, "--out", "letters.json")
+        assert done.returncode == 0, done.stderr
+        assert text in (work / "letters.json").read_text()
+    assert set(json.loads((work / "letters.json").read_text())["predictions"]) == set(names)
+
+
+def test_a_checkpoint_is_read_by_its_content(work: Path) -> None:
+    said = []
+    for saved, name in (("model.safetensors", "really.pt"), ("model.pt", "really.safetensors")):
+        done = augury(work, "train", *RECIPE, "--save-path", saved)
+        assert done.returncode == 0, done.stderr
+        shutil.copy(work / saved, work / name)
+        words = ("--checkpoint", name, "--test-dir", "data/test", "--metric", "top1", "ece")
+        said.append(evaluated(work, *words, "--threads", "1")["metrics"])
+    assert said[0] == said[1]

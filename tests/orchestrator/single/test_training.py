@@ -58,3 +58,51 @@ def test_a_divided_folder_keeps_its_parts(tmp_path: Path) -> None:
     images = json.loads(done.stdout)["images"]
     for part, name in (("train", "real"), ("val", "validation"), ("test", "test")):
         assert images[name] == len(list((tmp_path / "data" / part).rglob("*.png")))
+
+
+def test_a_batch_of_all_where_there_are_few_images(tmp_path: Path) -> None:
+    write_digits(tmp_path / "data", 0, 30)
+    words = ("--model", "small_cnn", "--data-dir", "data", "--epochs", "1", "--threads", "1")
+    done = augury(tmp_path, "train", *words, "--save-path", "model.pt")
+    assert done.returncode == 0, done.stderr
+    assert "1 steps of 19 images, 1 an epoch\n--batch-size 19, as there are no" in done.stdout
+    again = augury(tmp_path, "train", *words, "--save-path", "model.pt", "--batch-size", "19")
+    assert "(trained before)" in again.stdout
+    assert "no more images" not in again.stdout
+
+
+@pytest.mark.parametrize("name", ["new.pt", "new.safetensors"])
+def test_a_file_that_cannot_be_written_at_the_end(work: Path, name: str) -> None:
+    before = sorted(work.iterdir())
+    # As a full disk does, a limit stops the file halfway, and only this one: training is done.
+    limited = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
+        "from orchestrator.cli import main\nmain()"
+    )
+    done = augury(work, "train", *RECIPE, "--save-path", name, python=limited)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: --save-path {name}: cannot be written (File too large); the training is kept: run "
+        f"this again to save it, here or elsewhere\n"
+    )
+    assert sorted(work.iterdir()) == before
+    done = augury(work, "train", *RECIPE, "--save-path", name)
+    assert "(trained before)" in done.stdout
+    (work / name).unlink()
+
+
+def test_a_full_cache_is_one_line(work: Path) -> None:
+    limited = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
+        "from orchestrator.cli import main\nmain()"
+    )
+    words = ("--save-path", "full.pt", "--seed", "77")
+    done = augury(work, "train", *RECIPE, *words, python=limited)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: seed 77: the cache ")
+    assert "(File too large): make room there, or set AUGURY_CACHE" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(work.glob("*full*"))
+    assert augury(work, "train", *RECIPE, *words).returncode == 0
