@@ -221,9 +221,7 @@ def test_a_class_that_no_generator_saw_is_not_made(count: Document, tmp_path: Pa
     }
     cell, _ = only(planned(loaded(tmp_path, GENERATED, few)))
     assert 0 in cell.real
-    assert all(
-        made == 0 for made, real in zip(cell.synthetic, cell.real, strict=True) if not real
-    )
+    assert all(made == 0 for made, real in zip(cell.synthetic, cell.real, strict=True) if not real)
 
 
 def test_a_profile_that_leaves_a_class_empty_is_refused(tmp_path: Path) -> None:
