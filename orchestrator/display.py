@@ -11,6 +11,7 @@ from orchestrator.plan import Step
 from tasks.specs import Key, Progress
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
 PLAIN_EVERY_S = 10.0
@@ -175,22 +176,27 @@ class PlainDisplay:
         print(f"[{self._tally.summary()}] {message}", file=self._out, flush=True)
 
 
+def bars() -> "Bars":
+    """Bars on standard error that leave no trace; each has a `note` behind it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
 class BarDisplay:
     """A bar for the whole, and one for each step that runs."""
 
     def __init__(self, steps: Mapping[Key, Step], clock: Clock) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
         self._tally = _Tally(steps, clock)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._bars = bars()
         self._whole = self._bars.add_task("all", total=len(steps), note="")
         self._rows: dict[Key, TaskID] = {}
         self._bars.start()

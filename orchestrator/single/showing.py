@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from orchestrator.display import PLAIN_EVERY_S, duration
+from orchestrator.display import PLAIN_EVERY_S, bars, duration
 from orchestrator.plan import Step
 from orchestrator.single.planning import Training
 from tasks.specs import Progress
@@ -92,18 +92,8 @@ class Bar:
     """One bar for all seeds."""
 
     def __init__(self, training: Training, seeds_to_train: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
         self._course = _Course(training, seeds_to_train)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._bars = bars()
         self._task: Any = self._bars.add_task("reading images", total=None, note="")
         self._bars.start()
 
