@@ -13,7 +13,7 @@ A file of `tasks/generators/` holds
 Images cross this boundary as uint8, N × C × H × W; networks see them in [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +37,8 @@ class ImageInfo:
     height: int
     width: int
     num_classes: int
+    classes: tuple[str, ...] = ()
+    """Names in label order, for generators that read them; empty where nobody said."""
 
 
 class Generator(Protocol):
@@ -100,6 +102,22 @@ class Generator(Protocol):
         """
         ...
 
+    def illustrate(
+        self, labels: "Tensor", rngs: "Sequence[torch.Generator]", real: "Tensor"
+    ) -> "dict[str, Tensor]":
+        """Pictures of how it works, by name: uint8, rows × columns × C × H × W, on the CPU.
+
+        `interpolation`: images between two latents of one class (GANs, VAEs). `denoising`: an image
+        on its way out of noise (diffusion). `reconstruction`: a real image, what the encoder sees
+        of it where that differs, and what is made of it (VAEs).
+
+        Args:
+            labels: int64, one a row.
+            rngs: one CPU generator a row.
+            real: uint8, N × C × H × W, a training image of each row's class.
+        """
+        ...
+
 
 def needs_sources(sampling: Any) -> bool:
     """Whether images are made from real ones: reconstructions are never called samples."""
@@ -114,10 +132,22 @@ def image_info(pack: "Pack") -> tuple[ImageInfo, int | None]:
     num_classes = len(pack.classes)
     if pack.shape is not None:
         channels, height, width = pack.shape
-        shape = ImageInfo(channels=channels, height=height, width=width, num_classes=num_classes)
+        shape = ImageInfo(
+            channels=channels,
+            height=height,
+            width=width,
+            num_classes=num_classes,
+            classes=pack.classes,
+        )
         return shape, None
     side = min(pack.side, LARGEST_SIDE) // SIDE_MULTIPLE * SIDE_MULTIPLE
-    square = ImageInfo(channels=pack.channels, height=side, width=side, num_classes=num_classes)
+    square = ImageInfo(
+        channels=pack.channels,
+        height=side,
+        width=side,
+        num_classes=num_classes,
+        classes=pack.classes,
+    )
     return square, side
 
 
@@ -156,6 +186,25 @@ def normal(shape: Sequence[int], rngs: "Sequence[torch.Generator]") -> "Tensor":
     import torch
 
     return torch.stack([torch.randn(tuple(shape), generator=rng) for rng in rngs])
+
+
+def num_halvings(info: ImageInfo, smallest: int = 4) -> int:
+    """How often both sides can be halved to whole numbers of at least `smallest` pixels."""
+    height, width, number = info.height, info.width, 0
+    while height % 2 == width % 2 == 0 and min(height, width) // 2 >= smallest:
+        height, width, number = height // 2, width // 2, number + 1
+    return number
+
+
+def states(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of networks and optimizers, by name."""
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
+def load_states(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Put back what `states` took."""
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
 
 
 def mixed_precision(device: str) -> AbstractContextManager[Any]:

@@ -191,8 +191,10 @@ class GatherSpec:
 
     KIND: ClassVar[str] = "gather"
     synthetic: Key
+    """Of the set; of its `filter` step where it is filtered."""
     shards: Annotated[tuple[Key, ...], NotHashed()]
-    """How a set was cut into shards is not part of what it is."""
+    """How a set was cut into shards is not part of what it is; the `filter` step alone where it is
+    filtered."""
     classes: tuple[str, ...]
     size: int | None
 
@@ -311,7 +313,122 @@ class EvaluateSpec:
     """As in the trial's cell; it is asked for its predictions too."""
 
 
-Spec = PackSpec | DuplicatesSpec | FitSpec | SampleSpec | GatherSpec | TrialSpec | EvaluateSpec
+@dataclass(frozen=True, kw_only=True)
+class ExtractorSpec:
+    """Fit the small classifier whose features serve where no pre-trained weights are at hand."""
+
+    KIND: ClassVar[str] = "extractor"
+    cell: CellSpec
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesSpec:
+    """Describe every image of a pack, in its order, by an extractor."""
+
+    KIND: ClassVar[str] = "features"
+    extractor: Plugin
+    fitted: Key | None
+    """The `extractor` step, for those that are fitted on the study's own images."""
+    pack: Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealReference:
+    """Real images that synthetic ones are compared with, and their features."""
+
+    train: ImagesSpec
+    """Whose training images are meant."""
+    train_features: Key
+    test: Key
+    """The pack of the test images; in cross-validation that of the train split."""
+    test_features: Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelitySpec:
+    """Measure how near a synthetic set is to the real training images."""
+
+    KIND: ClassVar[str] = "fidelity"
+    pack: Key
+    """Of the synthetic set."""
+    features: Key
+    real: RealReference
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasSpec:
+    """Classification accuracy score: train on a synthetic set alone, test on real images."""
+
+    KIND: ClassVar[str] = "cas"
+    cell: CellSpec
+    """With the synthetic set and no real training image."""
+    seed: int
+    test: Key
+    classes: Annotated[tuple[str, ...], NotHashed()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSpec:
+    """Look for images of a synthetic set that stand in the test split, or were memorised."""
+
+    KIND: ClassVar[str] = "audit"
+    pack: Key
+    """Of the synthetic set."""
+    features: Key
+    real: RealReference
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSpec:
+    """Stop the trials of a set whose audit found more than a study allows."""
+
+    KIND: ClassVar[str] = "gate"
+    audit: Key
+    max_test_duplicates: int | None
+    """Synthetic images that are exact or near copies of test images."""
+    max_memorisation: float | None
+    """Share of synthetic images that are copies of training images."""
+    name: Annotated[str, NotHashed()] = ""
+    """Of the set, for the message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterSpec:
+    """Drop images of a generated set, and draw others in their place until the quota is met."""
+
+    KIND: ClassVar[str] = "filter"
+    synthetic: SetSpec
+    """What is drawn first; its counts are the quota, and refills go on behind them."""
+    filters: tuple[Plugin, ...]
+    """In the order in which an image meets them."""
+    refill: bool
+    max_draws: int
+    """Images drawn of a class at most, as a multiple of its quota."""
+    extractor: Plugin | None
+    """Where a filter asks for features or probabilities."""
+    fitted: Key | None
+    classes: tuple[str, ...]
+    shards: Annotated[tuple[Key, ...], NotHashed()]
+
+
+Spec = (
+    PackSpec
+    | DuplicatesSpec
+    | FitSpec
+    | SampleSpec
+    | FilterSpec
+    | GatherSpec
+    | ExtractorSpec
+    | FeaturesSpec
+    | FidelitySpec
+    | CasSpec
+    | AuditSpec
+    | GateSpec
+    | TrialSpec
+    | EvaluateSpec
+)
 
 
 @dataclass(frozen=True, kw_only=True)

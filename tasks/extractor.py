@@ -1,0 +1,18 @@
+"""Fits the small classifier whose features measures, audits and filters compare images by."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tasks.specs import Checkpoints, ExtractorSpec, Key, TrialSpec, Work
+from tasks.train import train
+
+
+def fit_extractor(
+    spec: ExtractorSpec,
+    packs: Mapping[Key, Path],
+    out: Path,
+    checkpoints: Checkpoints,
+    device: str = "cpu",
+) -> Work:
+    """Train on the real images of its cell, and write weights and figures as a trial does."""
+    yield from train(TrialSpec(cell=spec.cell, seed=spec.seed), packs, out, checkpoints, device)
