@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tasks.specs import Counts, Key
 
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 Status = Literal["finished", "failed", "missing", "deferred"]
 
 
@@ -63,6 +64,8 @@ class CellResult:
     """Real training images of each class, in label order."""
     synthetic_per_class: Counts = ()
     """Synthetic training images of each class, of all sets together."""
+    sets: tuple[Key, ...] = ()
+    """The synthetic sets it trains on, as `SetResult.key` has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,114 @@ class SetSample:
     """PNG bytes: one row a class, in label order."""
     losses: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """Loss name -> (step, value) of the fit behind the set; empty for folders."""
+
+
+Strip = tuple[bytes, ...]
+"""Images side by side, as PNG bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """The fit of the generator behind a set."""
+
+    key: Key
+    seed: int
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    num_parameters: int = 0
+    num_steps: int = 0
+    device: str = ""
+    error: str = ""
+    """One line, where it failed: it diverged, mostly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterResult:
+    """What the filters of a set kept, class by class."""
+
+    drawn: Counts
+    kept: Counts
+    dropped: Mapping[str, Counts]
+    """By filter, in the order in which images met them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditCase:
+    """A synthetic image beside the real one that it is too near to."""
+
+    kind: Literal["exact", "near", "feature"]
+    split: Literal["train", "test"]
+    distance: float
+    synthetic: bytes
+    real: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """What was looked for in a set before training on it, and found."""
+
+    num_images: int
+    test_exact: int
+    test_near: int
+    train_exact: int
+    train_near: int
+    memorised: int
+    """Synthetic images that are copies of training images, exact, near or in feature space."""
+    nearer_to_test: float
+    """Share of synthetic images that lie nearer to a test image than 99 % of test images do to a
+    training image."""
+    quantiles: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Distances in feature space to the nearest image, at `QUANTILES` of the images:
+    `synthetic_to_train`, `synthetic_to_test`, and the baseline `test_to_train`."""
+    cases: tuple[AuditCase, ...] = ()
+    gate: str = ""
+    """One line, where the study's `audit` stopped the trials of this set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMap:
+    """Images as points of a plane, by what an extractor says of them."""
+
+    pca: tuple[tuple[float, float], ...]
+    tsne: tuple[tuple[float, float], ...]
+    group: tuple[int, ...]
+    """0 real training images, 1 synthetic, 2 real test images."""
+    label: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetResult:
+    """One synthetic set: how it came about, and what was measured of it, as far as that is done."""
+
+    key: Key
+    """Of its pack."""
+    name: str
+    """As the study has it, with what tells it from others of that name."""
+    group: str
+    """Equal for sets that differ by their seed alone."""
+    seed: int | None
+    """Of the fit and of the samples; None for a folder."""
+    generator: str
+    """The generator's file; empty for a folder."""
+    per_class: Counts
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """`fid`, `kid`, ... as far as asked, `cas`; `reconstruction_mse` of those that reconstruct."""
+    stamp: Mapping[str, str] = field(default_factory=dict)
+    """What the measures depend on: extractor, weights, resize, number of images, ..."""
+    warnings: tuple[str, ...] = ()
+    images_per_s: float | None = None
+    """Of the sampler, on one worker."""
+    sampling_seconds: float = 0.0
+    fit: FitResult | None = None
+    filtered: FilterResult | None = None
+    audit: AuditResult | None = None
+    losses: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """Loss name -> (step, value) of the fit."""
+    visuals: Mapping[str, tuple[Strip, ...]] = field(default_factory=dict)
+    """`interpolation`, `denoising`, `reconstruction`: rows of images."""
+    neighbours: tuple[tuple[int, bytes, bytes], ...] = ()
+    """Label, synthetic image, and its nearest real training image."""
+    map: FeatureMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +246,10 @@ class StudyResult:
     costs: tuple[CostLine, ...] = ()
     sheets: tuple[SetSample, ...] = ()
     """The real training images first."""
+    sets: tuple[SetResult, ...] = ()
+    """The synthetic sets of all cells, in the order in which cells name them."""
+    measures: tuple[str, ...] = ()
+    """Names of the measures asked for, in order."""
     command: str = ""
     """How to make this report again."""
     store: str = ""
