@@ -8,14 +8,15 @@ from orchestrator.study import bundled
 from tasks import plugins
 from tasks.classifiers import _timm_catalog
 from tasks.errors import InputError
+from tasks.measures.catalogue import CATALOGUE
 
 
 def listing(what: str) -> str:
     """Name everything of a kind, with what it is in one sentence.
 
     Args:
-        what: `datasets`, `generators`, `augmentations`, `classifiers`, `companions`, `metrics` or
-            `studies`.
+        what: `datasets`, `generators`, `filters`, `augmentations`, `classifiers`, `companions`,
+            `metrics`, `extractors`, `measures` or `studies`.
 
     Raises InputError for anything else.
     """
@@ -55,12 +56,20 @@ def _studies() -> Iterator[tuple[str, str]]:
         yield name, " ".join(yaml12.parse(path.read_text(encoding="utf-8"))["question"].split())
 
 
+def _measures() -> Iterator[tuple[str, str]]:
+    for name, measure in CATALOGUE.items():
+        yield name, measure.says.removesuffix(".")
+
+
 LISTS: Mapping[str, Callable[[], Iterator[tuple[str, str]]]] = {
     "datasets": lambda: _plugins("datasets"),
     "generators": lambda: _plugins("generators"),
+    "filters": lambda: _plugins("filters"),
     "augmentations": lambda: _plugins("augmentations"),
     "classifiers": _classifiers,
     "companions": lambda: _plugins("companions"),
     "metrics": lambda: _plugins("metrics"),
+    "extractors": lambda: _plugins("extractors"),
+    "measures": _measures,
     "studies": _studies,
 }

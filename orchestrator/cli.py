@@ -38,7 +38,10 @@ TrackingUri = Annotated[
     typer.Option("--tracking-uri", metavar="URI", help="MLflow; a SQLite file where not given."),
 ]
 FORMATS = {"md": "markdown", "csv": "csv", "json": "json", "html": "html", "tex": "latex"}
-KINDS = "datasets, generators, augmentations, classifiers, companions, metrics or studies."
+KINDS = (
+    "datasets, generators, filters, augmentations, classifiers, companions, metrics, extractors, "
+    "measures or studies."
+)
 COMPLETE, USER_ERROR, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
 

@@ -16,7 +16,7 @@ from orchestrator.plan import Step
 from orchestrator.settings import BYTES_PER_PARAMETER
 from orchestrator.steps import WITHOUT_TORCH
 from tasks.errors import InputError
-from tasks.specs import FitSpec, SampleSpec, TrialSpec
+from tasks.specs import FilterSpec, FitSpec, SampleSpec, TrialSpec
 
 CONTEXT_BYTES = 1.5e9
 """Of GPU memory that any process takes for CUDA and its libraries."""
@@ -169,8 +169,10 @@ def gpu_share(step: Step, memory_bytes: int) -> float:
     Optimizer state is counted exactly. Activations are estimated from the batch's pixels: about
     1.5 KB each for a ResNet-50, and 7 KB for a ViT-H, which has 600 M parameters more.
     """
-    if isinstance(step.spec, FitSpec | SampleSpec) or not memory_bytes:
-        return 0.5 if isinstance(step.spec, SampleSpec) else 1.0
+    if isinstance(step.spec, SampleSpec | FilterSpec):
+        return 0.5
+    if isinstance(step.spec, FitSpec) or not memory_bytes:
+        return 1.0
     if not isinstance(step.spec, TrialSpec):
         return 0.25
     cell = step.spec.cell

@@ -15,6 +15,7 @@ from orchestrator.pictures import duplicate_checks, sample_sheets
 from orchestrator.plan import VERSIONS, Plan, PlannedCell, PlannedStudy, PlannedTrial, Step
 from orchestrator.report.results import CellResult, CostLine, StudyResult, TrialResult
 from orchestrator.report.wording import counted
+from orchestrator.set_results import set_results
 from orchestrator.settings import FolderSet
 from tasks import plugins
 from tasks.predictions import StoredPredictions, load_predictions
@@ -27,7 +28,7 @@ def collect(
     """Gather the outcomes of one study.
 
     Args:
-        sheets: also read sample images and the losses of fits, which a page shows.
+        sheets: also read the images that a page shows.
         command: how the user makes this report again.
     """
     failures = _failures(study, plan, ledger)
@@ -61,7 +62,9 @@ def collect(
         ),
         duplicates=tuple(duplicate_checks(study, ledger, plan, pairs=sheets)),
         costs=_costs(used, records),
-        sheets=tuple(sample_sheets(study, plan, ledger, used)) if sheets else (),
+        sheets=tuple(sample_sheets(study, ledger, used)) if sheets else (),
+        sets=tuple(set_results(study, plan, ledger, pictures=sheets)),
+        measures=study.spec.quality.measures if study.sets else (),
         command=command,
         store=ledger.uri,
         commit=_only({str(r.get("commit", "")) for r in records.values()}),
@@ -74,6 +77,7 @@ def _used(study: PlannedStudy, plan: Plan) -> list[Step]:
     wanted: set[Key] = set()
     stack = [key for cell in study.cells for trial in cell.trials for key in trial.evaluations]
     stack += [check.key for check in study.checks]
+    stack += [key for each in study.sets for key in each.ends]
     while stack:
         key = stack.pop()
         if key not in wanted:
@@ -133,6 +137,7 @@ def _cell(
         model=cell.model,
         real_per_class=cell.real,
         synthetic_per_class=cell.synthetic,
+        sets=tuple(dict.fromkeys(pack for _, pack in cell.packs)),
     )
 
 

@@ -10,7 +10,7 @@ from tasks.specs import Key, Progress
 
 NOTE = "rates"
 
-BRIEF = ("pack", "duplicates", "gather", "evaluate")
+BRIEF = ("pack", "duplicates", "gather", "features", "fidelity", "audit", "gate", "evaluate")
 """Kinds that hardly count beside fits and trials: unmeasured ones are taken as nothing."""
 
 

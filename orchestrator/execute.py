@@ -22,7 +22,7 @@ from orchestrator.board import Board, Job, Watcher
 from orchestrator.cluster import Cluster, resources, tune_storage
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
-from orchestrator.steps import WITHOUT_TORCH, Setting, StepFailed, drop_weights, perform
+from orchestrator.steps import OF_DATA, Setting, StepFailed, drop_weights, perform
 from tasks.specs import Key, Progress
 
 MAX_LOSSES = 5
@@ -185,7 +185,7 @@ def _next_event(
         board.progressed(step, value)
         return False
     message, by_user = value
-    if by_user and step.kind in WITHOUT_TORCH:
+    if by_user and step.kind in OF_DATA:
         board.blame_user(message)
     board.end(job, [], {step.key: message})
     return True

@@ -162,6 +162,10 @@ def _sets(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], Any
     variant = document.get("variant", "mixed" if parsed else "real")
     if variant not in VARIANTS:
         raise InputError(f"variant: {shown(variant)} is unknown; {nearest(str(variant), VARIANTS)}")
+    if document.get("set_seed") is not None:
+        parsed = {
+            name: parsing.reseeded(each, document["set_seed"]) for name, each in parsed.items()
+        }
     chosen = document.get("sets")
     if isinstance(chosen, str):
         chosen = [chosen]

@@ -1,11 +1,9 @@
 """The classifier that a study names: one of Augury's own, or any of timm's."""
 
-import functools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.inputs import FileCache
+from orchestrator.local_files import by_content
 from orchestrator.validating import config_of, mapping, name_in, shown
 from tasks import plugins
 from tasks.classifiers import _timm_catalog
@@ -21,20 +19,7 @@ def parse_model(value: Any, pretrained: bool | str, path: str = "train.model") -
     Args:
         pretrained: `train.pretrained`, for models that have weights to start from.
     """
-    found = _parse_model(value, pretrained, path)
-    try:
-        return _identified(found)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-@functools.cache
-def _identified(model: Plugin) -> Plugin:
-    identify = getattr(plugins.module("classifiers", model.name), "identify", None)
-    if identify is None:
-        return model
-    with FileCache() as facts:
-        return replace(model, config=identify(model.config, facts))
+    return by_content("classifiers", _parse_model(value, pretrained, path), path)
 
 
 def _parse_model(value: Any, pretrained: bool | str, path: str) -> Plugin:

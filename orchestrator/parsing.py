@@ -1,14 +1,18 @@
 """The sections of a study that name plug-ins: datasets, sets, augmentations, mixing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from orchestrator.local_files import by_content
 from orchestrator.settings import (
+    AuditSettings,
     Dataset,
     EvaluationSet,
     FolderSet,
     GeneratedSet,
     MixingSettings,
+    QualitySettings,
     SetSettings,
     SplitSettings,
     SubsetSettings,
@@ -25,6 +29,7 @@ from orchestrator.validating import (
 from tasks import plugins
 from tasks.errors import InputError, nearest
 from tasks.feeding import misplaced
+from tasks.measures.catalogue import CATALOGUE, IN_FEATURE_SPACE
 from tasks.specs import Plugin
 
 
@@ -41,6 +46,9 @@ def parse_dataset(value: Any, path: str = "dataset") -> Dataset:
     )
 
 
+ALL_MEASURES = tuple(CATALOGUE)
+USUAL_MEASURES = IN_FEATURE_SPACE
+"""`cas` trains a classifier for each set, and so is taken where it is asked for."""
 SET_SOURCES = ("generator", "folder")
 
 
@@ -52,6 +60,14 @@ def parse_set(value: Any, path: str) -> GeneratedSet | FolderSet:
         found = " and ".join(sources) or "none"
         raise InputError(f"{path}: needs one of {' and '.join(SET_SOURCES)}, has {found}")
     rest = {key: item for key, item in value.items() if key not in SET_SOURCES}
+    filters = rest.pop("filters", None)
+    if isinstance(rest.get("histogram"), dict):
+        # Classes may be called 0 to 9.
+        rest["histogram"] = {str(key): item for key, item in rest["histogram"].items()}
+    if filters is not None and sources == ["folder"]:
+        raise InputError(
+            f"{path}.filters: a folder is taken as it is: filters are for generated sets"
+        )
     if sources == ["folder"]:
         return _folder_set(value["folder"], rest, path)
     generator = dict(mapping(value["generator"], f"{path}.generator"))
@@ -60,19 +76,29 @@ def parse_set(value: Any, path: str) -> GeneratedSet | FolderSet:
     unknown = set(rest) - set(field_names(SetSettings))
     if unknown:
         key = min(unknown)
-        known = (*SET_SOURCES, *field_names(SetSettings))
+        known = (*SET_SOURCES, "filters", *field_names(SetSettings))
         raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, known)}")
     module = plugins.module("generators", name)
+    chosen = config_of("generators", name, generator, f"{path}.generator", None)
     made = GeneratedSet(
-        generator=config_of("generators", name, generator, f"{path}.generator", None),
+        generator=by_content("generators", chosen, f"{path}.generator"),
         sampling=validated(module.Sampling, sampling, f"{path}.generator.sampling"),
         settings=validated(SetSettings, rest, path),
+        filters=parse_filters(filters, f"{path}.filters"),
     )
     try:
         module.check(made.generator.config, made.sampling)
     except ValueError as error:
         raise InputError(f"{path}.generator.sampling: {error}") from error
     return made
+
+
+def reseeded(each: GeneratedSet | FolderSet, seed: Any) -> GeneratedSet | FolderSet:
+    """The same set fitted and sampled by another seed; a folder is as it is."""
+    if not isinstance(each, GeneratedSet):
+        return each
+    settings = validated(SetSettings, {"seed": seed}, "set_seed")
+    return replace(each, settings=replace(each.settings, seed=settings.seed))
 
 
 def parse_augmentations(value: Any, path: str = "train.augmentation") -> tuple[Plugin, ...]:
@@ -94,6 +120,48 @@ def parse_augmentations(value: Any, path: str = "train.augmentation") -> tuple[P
         )
     # What is never applied is not there.
     return tuple(each for each in found if each.config.probability > 0)
+
+
+def parse_filters(value: Any, path: str) -> tuple[Plugin, ...]:
+    """One name or mapping, or a list of them in the order in which images meet them."""
+    given = value if isinstance(value, list) else [] if value is None else [value]
+    found = []
+    for index, each in enumerate(given):
+        here = f"{path}[{index}]" if isinstance(value, list) else path
+        values = mapping(each, here)
+        name = named("filters", values, here)
+        chosen = config_of("filters", name, values, here, None)
+        found.append(by_content("filters", chosen, here))
+    return tuple(found)
+
+
+def parse_quality(document: Mapping[str, Any]) -> QualitySettings:
+    """What is measured of synthetic sets: `extractor`, `measures` and `audit` of a study.
+
+    `measures: []` and `audit: false` leave it out.
+    """
+    values = mapping(document.get("extractor", "classifier"), "extractor")
+    name = named("extractors", values, "extractor")
+    extractor = config_of("extractors", name, values, "extractor", None)
+    measures = document.get("measures", list(USUAL_MEASURES))
+    if not isinstance(measures, list):
+        raise InputError(f"measures: a list of names was expected, not {shown(measures)}")
+    for each in measures:
+        if each not in ALL_MEASURES:
+            raise InputError(
+                f"measures: unknown measure {shown(each)}; {nearest(str(each), ALL_MEASURES)}"
+            )
+    audit = document.get("audit")
+    if audit is not None and not isinstance(audit, bool | dict):
+        raise InputError(
+            f"audit: false, or {{max_test_duplicates: 0}} was expected, not {shown(audit)}"
+        )
+    allowed = audit if isinstance(audit, dict) else {}
+    return QualitySettings(
+        extractor=by_content("extractors", extractor, "extractor"),
+        measures=tuple(dict.fromkeys(measures)),
+        audit=None if audit is False else validated(AuditSettings, allowed, "audit"),
+    )
 
 
 def parse_companion(value: Any, path: str = "train.companion") -> Plugin | None:

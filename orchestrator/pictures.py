@@ -2,16 +2,15 @@
 
 import contextlib
 import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, PlannedStudy, Step
 from orchestrator.report.results import DuplicateCheck, SetSample
 from orchestrator.steps import fetch_pack
 from tasks.duplicates import pairs as found_pairs
-from tasks.packs import Indices, Pack, select, select_first
-from tasks.specs import DuplicatesSpec, FitSpec, GatherSpec, Key, SampleSpec, TrialSpec
+from tasks.packs import Indices, Pack, Pixels, select, select_first
+from tasks.specs import DuplicatesSpec, Key, TrialSpec
 
 SHEET_IMAGES = 8
 """Of each class on a sample sheet."""
@@ -37,7 +36,7 @@ def duplicate_checks(
             assert isinstance(spec, DuplicatesSpec)
             train, test = (Pack(ledger.fetch("pack", key)) for key in (spec.train, spec.test))
             found = found_pairs(ledger.fetch("duplicates", check.key))[:SHOWN_PAIRS]
-            shown = tuple((_png(test, p.test), _png(train, p.train)) for p in found)
+            shown = tuple((png_of(test, p.test), png_of(train, p.train)) for p in found)
         yield DuplicateCheck(
             where=check.where,
             num_test=check.num_test,
@@ -48,9 +47,7 @@ def duplicate_checks(
         )
 
 
-def sample_sheets(
-    study: PlannedStudy, plan: Plan, ledger: Ledger, used: list[Step]
-) -> Iterator[SetSample]:
+def sample_sheets(study: PlannedStudy, ledger: Ledger, used: list[Step]) -> Iterator[SetSample]:
     """A few real training images of each class, then as many of each synthetic set."""
     trials = [s.spec for s in used if isinstance(s.spec, TrialSpec)]
     with_real = [spec for spec in trials if sum(spec.cell.images.training)]
@@ -59,7 +56,7 @@ def sample_sheets(
         with contextlib.suppress(KeyError):  # not made yet
             pack = Pack(ledger.fetch("pack", spec.cell.images.pack))
             yield _sample("real", pack, select(pack, spec.cell.images)[1], study.classes)
-    names = {pack: name for cell in study.cells for name, pack in cell.packs}
+    names = {each.pack: each.name for each in study.sets}
     seen: set[Key] = set()
     for spec in trials:
         for each in spec.cell.sets:
@@ -68,49 +65,31 @@ def sample_sheets(
                 with contextlib.suppress(KeyError):  # not made yet
                     pack = Pack(fetch_pack(ledger, each.pack))
                     rows = select_first(pack, each.counts)
-                    losses = _losses(plan.steps[each.pack], plan, ledger)
-                    yield _sample(names[each.pack], pack, rows, study.classes, losses)
+                    yield _sample(names[each.pack], pack, rows, study.classes)
 
 
-def _sample(
-    name: str,
-    pack: Pack,
-    rows: Indices,
-    classes: tuple[str, ...],
-    losses: Mapping[str, tuple[tuple[float, float], ...]] = {},
-) -> SetSample:
+def _sample(name: str, pack: Pack, rows: Indices, classes: tuple[str, ...]) -> SetSample:
     images: list[tuple[bytes, ...]] = []
     for wanted in classes[:SHEET_CLASSES]:
         # A folder of synthetic images may lack classes, and numbers the others its own way.
         label = pack.classes.index(wanted) if wanted in pack.classes else None
         mine = [int(row) for row in rows if pack.labels[row] == label][:SHEET_IMAGES]
-        images.append(tuple(_png(pack, row) for row in mine))
-    return SetSample(name=name, images=tuple(images), losses=losses)
+        images.append(tuple(png_of(pack, row) for row in mine))
+    return SetSample(name=name, images=tuple(images))
 
 
-def _png(pack: Pack, row: int) -> bytes:
+def png_of(pack: Pack, row: int) -> bytes:
+    """An image of a pack as a PNG file, scaled down where it is large."""
+    return png_of_pixels(pack.image(row))
+
+
+def png_of_pixels(pixels: Pixels) -> bytes:
+    """An image, H × W × C, as a PNG file, scaled down where it is large."""
     from PIL import Image
 
-    pixels = pack.image(row)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if max(image.size) > 128:
         image.thumbnail((128, 128))
     out = io.BytesIO()
     image.save(out, format="PNG")
     return out.getvalue()
-
-
-def _losses(step: Step, plan: Plan, ledger: Ledger) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Loss curves of the fit behind a gathered set; none for folders."""
-    if not isinstance(step.spec, GatherSpec) or not step.needs:
-        return {}
-    shard = plan.steps[step.needs[0]].spec
-    assert isinstance(shard, SampleSpec)
-    fit = plan.steps[shard.synthetic.fit]
-    assert isinstance(fit.spec, FitSpec)
-    record = ledger.record("fit", fit.key)
-    if record is None:
-        return {}
-    rows = json.loads(ledger.read_file(record, "losses.json"))
-    names = [name for name in (rows[0] if rows else {}) if name != "step"]
-    return {name: tuple((row["step"], row[name]) for row in rows) for name in names}

@@ -16,6 +16,7 @@ from orchestrator.planned import (
     Scores,
     Step,
 )
+from orchestrator.quality import Quality
 from orchestrator.real import RealImages, pack_of, real_images
 from orchestrator.resolve import FurtherTest, duplicates_of, plan_cell
 from orchestrator.settings import Dataset, EvaluationSet, FolderSet
@@ -123,7 +124,7 @@ def _deferred(study: PlannedStudy) -> PlannedStudy:
     assert study.spec.best_of is not None
     bare = tuple(replace(cell, trials=(), num_parameters=None, model="") for cell in study.cells)
     # Its steps are not in the plan yet, so nothing may speak of them.
-    return replace(study, cells=bare, checks=(), awaits=study.spec.best_of.study.name)
+    return replace(study, cells=bare, checks=(), sets=(), awaits=study.spec.best_of.study.name)
 
 
 def _winner(
@@ -165,6 +166,7 @@ def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
     first: RealImages | None = None
     further: tuple[FurtherTest, ...] = ()
     checks: dict[Key, DuplicatesCheck] = {}
+    quality = Quality(spec.quality, steps)
     folds = [None] if spec.folds is None else [(i, spec.folds) for i in range(spec.folds)]
     for cell in cells(spec, winner):
         reals = tuple(
@@ -180,7 +182,7 @@ def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
                 f"{real.info.classes[0]!r}, others {len(first.info.classes)}, such as "
                 f"{first.info.classes[0]!r}"
             )
-        planned, cell_key = plan_cell(spec.seeds, cell, ground, reals, further, steps)
+        planned, cell_key = plan_cell(spec.seeds, cell, ground, reals, further, quality, steps)
         # Cells that turned out equal are one: it keeps the coordinates it had first.
         if cell_key not in by_key:
             by_key[cell_key] = len(found)
@@ -203,6 +205,7 @@ def _planned_study(spec: StudySpec, winner: Any, steps: Steps) -> PlannedStudy:
         ),
         further=tuple((each.name, each.num_images) for each in further),
         checks=tuple(checks.values()),
+        sets=quality.sets(),
     )
 
 
@@ -309,6 +312,7 @@ def needed(plan: Plan, done: set[Key], failed: set[Key]) -> dict[Key, Step]:
             blocked.add(key)
     # Leaks are looked for before training, so these stand first.
     ends = [check.key for study in plan.studies for check in study.checks]
+    ends += [key for study in plan.studies for each in study.sets for key in each.ends]
     ends += [key for trial in plan.trials() for key in trial.evaluations]
     stack = [key for key in ends if key not in done and key not in blocked]
     while stack:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.settings import CellSettings
+from orchestrator.settings import CellSettings, FolderSet, GeneratedSet
 from orchestrator.study import StudySpec
 from tasks.specs import Counts, Key, Spec
 
@@ -13,7 +13,14 @@ VERSIONS = {
     "duplicates": 1,
     "fit": 1,
     "sample": 1,
+    "filter": 1,
     "gather": 1,
+    "extractor": 1,
+    "features": 1,
+    "fidelity": 1,
+    "cas": 1,
+    "audit": 1,
+    "gate": 1,
     "trial": 2,
     "evaluate": 2,
 }
@@ -104,6 +111,33 @@ class DuplicatesCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedSet:
+    """A synthetic set of a study, with what is measured of it."""
+
+    name: str
+    """As the study has it, with what tells it from others of that name."""
+    group: str
+    """Equal for sets that differ by their seed alone."""
+    pack: Key
+    num_images: int
+    per_class: Counts
+    source: GeneratedSet | FolderSet
+    fit: Key | None = None
+    shards: tuple[Key, ...] = ()
+    filter: Key | None = None
+    fidelity: Key | None = None
+    cas: Key | None = None
+    audit: Key | None = None
+    gate: Key | None = None
+
+    @property
+    def ends(self) -> tuple[Key, ...]:
+        """The steps that measure it, and that nothing else may ask for."""
+        found = (self.fidelity, self.cas, self.audit, self.gate)
+        return tuple(key for key in found if key is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedStudy:
     """A study with its cells."""
 
@@ -117,6 +151,8 @@ class PlannedStudy:
     further: tuple[tuple[str, int], ...] = ()
     """Name and images of each further test set."""
     checks: tuple[DuplicatesCheck, ...] = ()
+    sets: tuple[PlannedSet, ...] = ()
+    """Every synthetic set of its cells, once."""
     awaits: str | None = None
     """The study whose winner is not known yet."""
 

@@ -67,8 +67,14 @@ class Planned:
 
     @property
     def is_complete(self) -> bool:
-        """Every trial of every study is finished, and none is deferred."""
-        return not self.plan.deferred and self.num_finished == self.plan.unique
+        """Every trial of every study is finished, none is deferred, and every set is measured."""
+        measured = all(
+            key in self.done
+            for study in self.plan.studies
+            for each in study.sets
+            for key in each.ends
+        )
+        return not self.plan.deferred and self.num_finished == self.plan.unique and measured
 
 
 def plan(

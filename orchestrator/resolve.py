@@ -9,6 +9,7 @@ from orchestrator.grid import Cell, label_of
 from orchestrator.mixed import mixed, mixing_of
 from orchestrator.models import model_label, num_parameters
 from orchestrator.planned import VERSIONS, PlannedCell, PlannedTrial
+from orchestrator.quality import Quality
 from orchestrator.real import RealImages, count, without_real
 from orchestrator.sets import Taken, synthetic
 from orchestrator.settings import SubsetSettings
@@ -44,6 +45,7 @@ def plan_cell(
     ground: SubsetSettings,
     reals: tuple[RealImages, ...],
     further: tuple[FurtherTest, ...],
+    quality: Quality | None,
     steps: Steps,
 ) -> tuple[PlannedCell, Key]:
     """Plan a cell at all seeds and folds; the key is that of the cell without them.
@@ -51,11 +53,13 @@ def plan_cell(
     Args:
         ground: the subset written in the study's base, whose size sets the budget.
         reals: its real images, once for each fold.
+        quality: plans what is measured of synthetic sets; None where nothing is.
     """
     budget = sum(count(reals[0].pool, ground))
-    first = _Fold.of(cell, budget, reals[0], steps, None)
+    first = _Fold.of(cell, budget, reals[0], quality, steps, None)
     # One recipe for all folds, which differ by an image or two.
-    folds = [first, *(_Fold.of(cell, budget, r, steps, first.spec.recipe) for r in reals[1:])]
+    recipe = first.spec.recipe
+    folds = [first, *(_Fold.of(cell, budget, r, quality, steps, recipe) for r in reals[1:])]
     coordinates = _shown(cell.coordinates, cell.settings.variant)
     label = label_of(coordinates)
     trials = tuple(fold.trial(label, seed, further, steps) for seed in seeds for fold in folds)
@@ -86,17 +90,32 @@ class _Fold:
     spec: CellSpec
     key: Key
     taken: tuple[Taken, ...]
+    gates: tuple[Key, ...]
+    """What the audits of its sets must let through before it is trained; no part of any key."""
     synthetic: Counts
     """Images of all sets together, in the label order of the dataset."""
 
     @classmethod
     def of(
-        cls, cell: Cell, budget: int, real: RealImages, steps: Steps, recipe: Recipe | None
+        cls,
+        cell: Cell,
+        budget: int,
+        real: RealImages,
+        quality: Quality | None,
+        steps: Steps,
+        recipe: Recipe | None,
     ) -> "_Fold":
         chosen = cell.settings
-        found = [synthetic(name, each, chosen, real, steps) for name, each in chosen.sets]
+        extractor = None if quality is None else quality.settings.extractor
+        found = [
+            synthetic(name, each, chosen, real, extractor, steps) for name, each in chosen.sets
+        ]
         # Sorted by key, so that the order in which sets are named does not count.
         taken = sorted((each for each in found if each is not None), key=lambda each: each.pack)
+        gates: tuple[Key, ...] = ()
+        if quality is not None:
+            asked = (quality.add(each, real, cell.coordinates) for each in taken)
+            gates = tuple(gate for gate in asked if gate is not None)
         images = real.images
         if chosen.variant == "synthetic":
             images = without_real(images)
@@ -138,6 +157,7 @@ class _Fold:
             spec=spec,
             key=_cell_key(spec),
             taken=tuple(taken),
+            gates=gates,
             synthetic=tuple(
                 sum(each.counts[label] for each in taken) for label in range(len(real.info.classes))
             ),
@@ -154,7 +174,7 @@ class _Fold:
         needs = [self.spec.images.pack, *((validation,) if validation else ())]
         trial = steps.add(
             TrialSpec(cell=self.spec, seed=seed),
-            (*needs, *(each.pack for each in self.taken)),
+            (*needs, *(each.pack for each in self.taken), *self.gates),
             f"train {model}",
             self.spec.recipe.steps,
             content_key("trial", VERSIONS["trial"], {"cell": self.key, "seed": seed}),
@@ -217,5 +237,7 @@ def _cell_key(spec: CellSpec) -> Key:
 
 def _shown(coordinates: tuple[tuple[str, Any], ...], variant: str) -> tuple[tuple[str, Any], ...]:
     """Without the axes that do not matter to a cell: a `real` one stands for all synthetic sets."""
-    inert = {"real": ("sets", "synthetic", "mixing"), "synthetic": ("mixing",)}.get(variant, ())
+    inert = {"real": ("sets", "set_seed", "synthetic", "mixing"), "synthetic": ("mixing",)}.get(
+        variant, ()
+    )
     return tuple((path, v) for path, v in coordinates if path.split(".")[0] not in inert)

@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.catalogue import summary
-from orchestrator.parsing import EVALUATION_SPLIT_KEYS
+from orchestrator.parsing import ALL_MEASURES, EVALUATION_SPLIT_KEYS, USUAL_MEASURES
 from orchestrator.settings import (
     VARIANTS,
+    AuditSettings,
     EvaluationSet,
     ImbalanceSettings,
     MixingSettings,
@@ -77,6 +78,10 @@ def _cell() -> dict[str, Schema]:
             "description": "Names of the sets that a trial uses; the only one where not given.",
             "anyOf": [{"type": "string"}, _list({"type": "string"}), NOTHING],
         },
+        "set_seed": {
+            "description": "Of fitting and of sampling, for all generated sets at once.",
+            "type": ["integer", "null"],
+        },
         "mixing": _named_section(MixingSettings),
         "train": _train(),
     }
@@ -114,6 +119,21 @@ def _around(cell: dict[str, Schema], arm: Schema) -> dict[str, Schema]:
             "description": "Further test sets by name; classes are matched by name.",
             "type": NULLABLE,
             "additionalProperties": _evaluation_set(),
+        },
+        "extractor": {
+            **_one_of("What describes images, for measures and audits.", _plugins("extractors")),
+            "default": "classifier",
+        },
+        "measures": {
+            "description": "What is measured of synthetic sets; cas trains a classifier for each.",
+            "default": list(USUAL_MEASURES),
+            "type": "array",
+            "items": {"enum": list(ALL_MEASURES)},
+        },
+        "audit": {
+            "description": "What an audit of synthetic sets may find before their trials are "
+            "stopped; false looks for nothing.",
+            "anyOf": [_fields(AuditSettings), {"const": False}, {"const": True}, NOTHING],
         },
         "compare": {
             **_object({"baseline": {"type": "object", "minProperties": 1}}, "Against what."),
@@ -196,7 +216,18 @@ def _set() -> Schema:
         for name in plugins.names("generators")
     ]
     settings = _fields(SetSettings)["properties"]
-    made = _object({"generator": _one_of("What is fitted.", generators), **settings}, "Generated.")
+    filters = _one_of(
+        "What drops images; a list in the order in which they meet it.", _plugins("filters")
+    )
+    listed = {"type": "array", "items": {"anyOf": filters["anyOf"]}}
+    made = _object(
+        {
+            "generator": _one_of("What is fitted.", generators),
+            **settings,
+            "filters": {**filters, "anyOf": [*filters["anyOf"], listed, NOTHING]},
+        },
+        "Generated.",
+    )
     folder = _fields(plugins.module("datasets", "image_folder").Config)["properties"]
     there = _object(
         {

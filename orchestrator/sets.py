@@ -8,13 +8,20 @@ from orchestrator.mixed import known, missing
 from orchestrator.planned import VERSIONS
 from orchestrator.real import RealImages, scaled
 from orchestrator.settings import CellSettings, FolderSet, GeneratedSet, SubsetSettings
-from tasks.errors import InputError
+from tasks import plugins
+from tasks.errors import InputError, nearest
+from tasks.reference import reference_model, reference_recipe
 from tasks.specs import (
+    CellSpec,
     Counts,
+    ExtractorSpec,
+    FilterSpec,
     FitSpec,
     GatherSpec,
+    ImagesSpec,
     Key,
     PackSpec,
+    Plugin,
     SampleSpec,
     SetSpec,
     SyntheticImages,
@@ -38,6 +45,10 @@ class Taken:
     """In the label order of the dataset."""
     labels: tuple[int, ...]
     """Of the pack's classes, in the dataset: a folder may hold fewer, in another order."""
+    source: GeneratedSet | FolderSet
+    fit: Key | None = None
+    shards: tuple[Key, ...] = ()
+    filter: Key | None = None
 
     def images(self) -> SyntheticImages:
         """As a trial has it, in the label order of the pack."""
@@ -49,15 +60,19 @@ def synthetic(
     each: GeneratedSet | FolderSet,
     cell: CellSettings,
     real: RealImages,
+    extractor: Plugin | None,
     steps: Steps,
 ) -> Taken | None:
     """Plan a set; None where the cell has no use for any image of it.
+
+    Args:
+        extractor: what filters see images by; None where there are none.
 
     Raises InputError for a folder with classes that the dataset does not have.
     """
     if isinstance(each, FolderSet):
         return _folder(name, each, cell.subset, real, steps)
-    return _generated(name, each, cell, real, steps)
+    return _generated(name, each, cell, real, extractor, steps)
 
 
 def _folder(
@@ -95,13 +110,18 @@ def _folder(
     of_dataset = [0] * len(real.info.classes)
     for label, number in zip(labels, held, strict=True):
         of_dataset[label] = number
-    return Taken(name=name, pack=pack, counts=tuple(of_dataset), labels=labels)
+    return Taken(name=name, pack=pack, counts=tuple(of_dataset), labels=labels, source=each)
 
 
 def _generated(
-    name: str, each: GeneratedSet, cell: CellSettings, real: RealImages, steps: Steps
+    name: str,
+    each: GeneratedSet,
+    cell: CellSettings,
+    real: RealImages,
+    extractor: Plugin | None,
+    steps: Steps,
 ) -> Taken | None:
-    counts = _set_counts(name, each, cell, real.images.training)
+    counts = _set_counts(name, each, cell, real)
     if sum(counts) > MOST_IMAGES:
         raise InputError(f"synthetic.{name}: {sum(counts)} images are more than {MOST_IMAGES}")
     if not sum(counts):
@@ -124,10 +144,73 @@ def _generated(
         images=real.images,
     )
     set_key, shards = _shards(recipe, steps, label)
-    gather = GatherSpec(synthetic=set_key, shards=shards, classes=real.info.classes, size=real.size)
-    pack = steps.add(gather, shards, f"gather {label}", sum(counts), key_of(gather))
+    kept = None
+    if each.filters:
+        kept = set_key = _filtered(each, recipe, shards, real, extractor, steps)
+    gathered = shards if kept is None else (kept,)
+    gather = GatherSpec(
+        synthetic=set_key, shards=gathered, classes=real.info.classes, size=real.size
+    )
+    pack = steps.add(gather, gathered, f"gather {label}", sum(counts), key_of(gather))
     labels = tuple(range(len(real.info.classes)))
-    return Taken(name=name, pack=pack, counts=counts, labels=labels)
+    return Taken(
+        name=name,
+        pack=pack,
+        counts=counts,
+        labels=labels,
+        source=each,
+        fit=fit,
+        shards=shards,
+        filter=kept,
+    )
+
+
+def _filtered(
+    each: GeneratedSet,
+    recipe: SetSpec,
+    shards: tuple[Key, ...],
+    real: RealImages,
+    extractor: Plugin | None,
+    steps: Steps,
+) -> Key:
+    """Plan the filters of a set. What they see images by knows the generator's images alone."""
+    needed = any(plugins.module("filters", chosen.name).NEEDS for chosen in each.filters)
+    used = extractor if needed else None
+    # A classifier that saw more labels would let them into the set.
+    fitted = None if used is None else fit_extractor(used, real.images, real, steps)
+    spec = FilterSpec(
+        synthetic=recipe,
+        filters=each.filters,
+        refill=each.settings.refill,
+        max_draws=each.settings.max_draws if each.settings.refill else 1,
+        extractor=used,
+        fitted=fitted,
+        classes=real.info.classes,
+        shards=shards,
+    )
+    needs = (*shards, recipe.fit, recipe.images.pack, *((fitted,) if fitted else ()))
+    return steps.add(
+        spec, needs, f"filter {recipe.generator.name}", sum(recipe.counts), key_of(spec)
+    )
+
+
+def fit_extractor(
+    extractor: Plugin, images: ImagesSpec, real: RealImages, steps: Steps
+) -> Key | None:
+    """Plan the small classifier that an extractor is, if it is one, on these training images."""
+    if not plugins.module("extractors", extractor.name).NEEDS_FIT:
+        return None
+    num_images = sum(images.training)
+    cell = CellSpec(
+        images=images,
+        sets=(),
+        model=reference_model(),
+        recipe=reference_recipe(num_images),
+        num_classes=len(real.info.classes),
+    )
+    spec = ExtractorSpec(cell=cell, seed=0)
+    needs = (images.pack, *((images.validation_pack,) if images.validation_pack else ()))
+    return steps.add(spec, needs, "fit extractor", cell.recipe.steps, key_of(spec))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -148,8 +231,11 @@ def _shards(recipe: SetSpec, steps: Steps, label: str) -> tuple[Key, tuple[Key, 
     return _set_key(recipe), tuple(shards)
 
 
-def _set_counts(name: str, each: GeneratedSet, cell: CellSettings, training: Counts) -> Counts:
-    fills = cell.mixing.name == "fill_tail"
+def _set_counts(name: str, each: GeneratedSet, cell: CellSettings, real: RealImages) -> Counts:
+    training, fills = real.images.training, cell.mixing.name == "fill_tail"
+    if each.settings.histogram is not None:
+        asked = _histogram(each.settings.histogram, real.info.classes, f"synthetic.{name}")
+        return known(scaled(asked, cell.subset), training)
     if each.settings.per_class is not None:
         # A fraction scales real and synthetic images alike.
         asked = scaled(tuple(each.settings.per_class for _ in training), cell.subset)
@@ -163,3 +249,22 @@ def _set_counts(name: str, each: GeneratedSet, cell: CellSettings, training: Cou
     else:
         asked = tuple((each.settings.multiplier or 1) * number for number in training)
     return known(asked, training)
+
+
+def _histogram(
+    given: dict[str, int] | tuple[int, ...], classes: tuple[str, ...], path: str
+) -> Counts:
+    """Images of each class in label order.
+
+    Raises InputError for a class that the dataset does not have, or a list of another length.
+    """
+    if isinstance(given, tuple):
+        if len(given) != len(classes):
+            raise InputError(
+                f"{path}.histogram: {len(given)} numbers for {len(classes)} classes: give one each"
+            )
+        return given
+    for name in given:
+        if name not in classes:
+            raise InputError(f"{path}.histogram: unknown class {name!r}; {nearest(name, classes)}")
+    return tuple(given.get(name, 0) for name in classes)

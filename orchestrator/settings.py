@@ -109,12 +109,30 @@ class SetSettings:
     """Synthetic images for each real training image; 1 where nothing is said."""
     per_class: Positive | None = None
     """Synthetic images of each class, instead."""
+    histogram: dict[str, Whole] | tuple[Whole, ...] | None = None
+    """Synthetic images by class name, others none; or a list in label order. Instead."""
     seed: int = 0
     """Of fitting and of sampling; training has seeds of its own."""
+    refill: bool = True
+    """Draw others in place of images that filters drop."""
+    max_draws: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Images drawn of a class at most, as a multiple of those asked for."""
 
     def __post_init__(self) -> None:
-        if self.multiplier is not None and self.per_class is not None:
-            raise ValueError("multiplier and per_class both say how many: keep one")
+        said = {
+            "multiplier": self.multiplier,
+            "per_class": self.per_class,
+            "histogram": self.histogram,
+        }
+        given = [name for name, value in said.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} both say how many: keep one")
+        if self.histogram is not None:
+            numbers = (
+                self.histogram.values() if isinstance(self.histogram, dict) else self.histogram
+            )
+            if not sum(numbers):
+                raise ValueError("histogram asks for no image at all: give some class a number")
 
 
 MixingName = Literal["concat", "replace", "swap", "fill_tail"]
@@ -250,6 +268,32 @@ class EvaluationSet:
     """It may lack classes of the dataset."""
 
 
+@strict_dataclass(frozen=True, kw_only=True, config=STRICT)
+class AuditSettings:
+    """What an audit of a synthetic set may find before its trials are stopped."""
+
+    max_test_duplicates: Whole | None = None
+    """Synthetic images that are exact or near copies of test images."""
+    max_memorisation: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of synthetic images that are copies of training images."""
+
+    @property
+    def is_gate(self) -> bool:
+        """Something is forbidden, and not only reported."""
+        return self.max_test_duplicates is not None or self.max_memorisation is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualitySettings:
+    """What is measured of synthetic sets, and by what."""
+
+    extractor: Plugin
+    """What describes images, for measures, audits and filters."""
+    measures: tuple[str, ...]
+    audit: AuditSettings | None
+    """None where nothing is looked for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GeneratedSet:
     """Images sampled from a generator that is fitted on the trial's own training images."""
@@ -257,6 +301,8 @@ class GeneratedSet:
     generator: Plugin
     sampling: Any
     settings: SetSettings
+    filters: tuple[Plugin, ...] = ()
+    """In the order in which images meet them."""
 
 
 @dataclass(frozen=True, kw_only=True)

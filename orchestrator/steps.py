@@ -2,6 +2,7 @@
 
 import errno
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -20,9 +21,17 @@ from orchestrator.plan import Step
 from tasks.errors import InputError
 from tasks.results import read_result
 from tasks.specs import (
+    AuditSpec,
+    CasSpec,
+    CellSpec,
     DuplicatesSpec,
     EvaluateSpec,
+    ExtractorSpec,
+    FeaturesSpec,
+    FidelitySpec,
+    FilterSpec,
     FitSpec,
+    GateSpec,
     GatherSpec,
     Key,
     PackSpec,
@@ -33,8 +42,12 @@ from tasks.specs import (
     canonical,
 )
 
-WITHOUT_TORCH = ("pack", "gather", "duplicates")
+WITHOUT_TORCH = ("pack", "gather", "duplicates", "fidelity", "audit", "gate")
 """Kinds of step that compute no network."""
+
+OF_DATA = ("pack", "gather", "duplicates")
+"""Kinds whose errors by the user lie in the data: nothing is noted, as mended data has another
+key, and the whole run stops."""
 
 THREADS = 1
 """Of every step, whatever runs beside it: more cores run more steps, and never change a result."""
@@ -130,7 +143,7 @@ def _failed(step: Step, ledger: Ledger, attempt: Attempt, error: Exception) -> S
     message = " ".join(str(error).split()) or type(error).__name__
     by_user = isinstance(error, InputError)
     said = message if by_user else f"{type(error).__name__}: {message}"
-    if by_user and step.kind in WITHOUT_TORCH:
+    if by_user and step.kind in OF_DATA:
         ledger.discard(attempt)
     else:
         record = {
@@ -139,6 +152,10 @@ def _failed(step: Step, ledger: Ledger, attempt: Attempt, error: Exception) -> S
             "traceback": traceback.format_exc(),
             "settings": canonical(step.spec),
         }
+        losses = attempt.folder / "losses.json"
+        if losses.exists():
+            # The way to where a fit diverged.
+            record["history"] = json.loads(losses.read_text())
         ledger.fail(attempt, record)
     return StepFailed(said, by_user)
 
@@ -173,15 +190,50 @@ def _work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
         case GatherSpec():
             from tasks.pack import gather
 
-            shards = [ledger.fetch("sample", shard) for shard in spec.shards]
+            shards = [_fetch(ledger, shard, "sample", "filter") for shard in spec.shards]
             return gather(spec, shards, out, step.size)
+        case FilterSpec():
+            from tasks.filter import filter_set
+
+            return filter_set(
+                spec,
+                [ledger.fetch("sample", shard) for shard in spec.shards],
+                ledger.fetch("fit", spec.synthetic.fit),
+                ledger.fetch("pack", spec.synthetic.images.pack),
+                None if spec.fitted is None else ledger.fetch("extractor", spec.fitted),
+                out,
+                device,
+            )
+        case ExtractorSpec():
+            from tasks.extractor import fit_extractor
+
+            return fit_extractor(spec, _packs(ledger, spec.cell), out, checkpoints, device)
+        case FeaturesSpec():
+            from tasks.features import extract
+
+            fitted = None if spec.fitted is None else ledger.fetch("extractor", spec.fitted)
+            return extract(spec, fetch_pack(ledger, spec.pack), fitted, out, device)
+        case FidelitySpec():
+            from tasks.fidelity import fidelity
+
+            return fidelity(spec, _compared(ledger, spec), out)
+        case AuditSpec():
+            from tasks.audit import audit
+
+            return audit(spec, _compared(ledger, spec), out)
+        case GateSpec():
+            from tasks.gate import gate
+
+            return gate(spec, ledger.fetch("audit", spec.audit), out)
+        case CasSpec():
+            from tasks.cas import cas
+
+            packs = _packs(ledger, spec.cell) | {spec.test: ledger.fetch("pack", spec.test)}
+            return cas(spec, packs, out, checkpoints, device)
         case TrialSpec():
             from tasks.train import train
 
-            cell = spec.cell
-            keys = {cell.images.pack, cell.images.validation_pack, *(s.pack for s in cell.sets)}
-            packs = {key: fetch_pack(ledger, key) for key in keys if key is not None}
-            return train(spec, packs, out, checkpoints, device)
+            return train(spec, _packs(ledger, spec.cell), out, checkpoints, device)
         case EvaluateSpec():
             from tasks.predict import predict
 
@@ -199,12 +251,31 @@ def _work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
             return duplicates(spec, train_pack, test_pack, out)
 
 
-def fetch_pack(ledger: Ledger, key: str) -> Path:
-    """A pack of either kind: gathered from shards, or made from a dataset or folder."""
+def fetch_pack(ledger: Ledger, key: Key) -> Path:
+    """A pack of either kind: made from a dataset or folder, or gathered from shards."""
+    return _fetch(ledger, key, "pack", "gather")
+
+
+def _fetch(ledger: Ledger, key: Key, first: str, second: str) -> Path:
+    """What one of two kinds of step wrote."""
     try:
-        return ledger.fetch("pack", key)
+        return ledger.fetch(first, key)
     except KeyError:
-        return ledger.fetch("gather", key)
+        return ledger.fetch(second, key)
+
+
+def _packs(ledger: Ledger, cell: CellSpec) -> dict[Key, Path]:
+    """The packs of everything that a cell trains and validates on."""
+    keys = {cell.images.pack, cell.images.validation_pack, *(s.pack for s in cell.sets)}
+    return {key: fetch_pack(ledger, key) for key in keys if key is not None}
+
+
+def _compared(ledger: Ledger, spec: FidelitySpec | AuditSpec) -> dict[Key, Path]:
+    """A synthetic set and the real images beside it, with the features of both."""
+    packs = {spec.pack, spec.real.train.pack, spec.real.test}
+    features = {spec.features, spec.real.train_features, spec.real.test_features}
+    found = {key: fetch_pack(ledger, key) for key in packs}
+    return found | {key: ledger.fetch("features", key) for key in features}
 
 
 def _is_fault(error: Exception, folder: Path) -> bool:

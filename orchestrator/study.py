@@ -12,13 +12,13 @@ from typing import Any
 from orchestrator import yaml12
 from orchestrator.grid import candidates, cells
 from orchestrator.overlay import overlaid
-from orchestrator.parsing import parse_evaluation_sets
-from orchestrator.settings import EvaluationSet
+from orchestrator.parsing import parse_evaluation_sets, parse_quality
+from orchestrator.settings import EvaluationSet, QualitySettings
 from orchestrator.validating import section, shown
 from tasks import plugins
 from tasks.errors import InputError, nearest
 
-CELL_KEYS = ("dataset", "synthetic", "subset", "variant", "sets", "mixing", "train")
+CELL_KEYS = ("dataset", "synthetic", "subset", "variant", "sets", "set_seed", "mixing", "train")
 STUDY_KEYS = (
     "question",
     *CELL_KEYS,
@@ -27,6 +27,9 @@ STUDY_KEYS = (
     "seeds",
     "folds",
     "evaluate_on",
+    "extractor",
+    "measures",
+    "audit",
     "compare",
     "report",
     "keep_weights",
@@ -62,6 +65,8 @@ class StudySpec:
     folds: int | None
     """Of cross-validation on the train split; None tests on the test split."""
     evaluation_sets: tuple[EvaluationSet, ...]
+    quality: QualitySettings
+    """What is measured of synthetic sets."""
     baseline: Mapping[str, Any]
     metrics: tuple[str, ...]
     keep_weights: str
@@ -189,6 +194,7 @@ def _study(
         seeds=_seeds(document),
         folds=_folds(document),
         evaluation_sets=parse_evaluation_sets(document.get("evaluate_on")),
+        quality=parse_quality(document),
         baseline=_baseline(document, axes, arms),
         metrics=_metrics(document),
         keep_weights=_keep(document),

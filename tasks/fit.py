@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tasks import plugins
+from tasks.devices import prepare
 from tasks.errors import InputError
 from tasks.generation import Generator, image_info
 from tasks.packs import Indices, Pack, select
+from tasks.results import write_result
 from tasks.specs import Checkpoints, FitSpec, Progress, Work
 
 if TYPE_CHECKING:
@@ -21,17 +25,25 @@ if TYPE_CHECKING:
 
 PRELOAD_BYTES = 2 * 2**30
 """Training images that take no more are held on the device; others are read batch by batch."""
+ILLUSTRATED_CLASSES = 10
 
 Reader = Callable[["Tensor"], tuple["Tensor", "Tensor"]]
 """Positions among the training images -> uint8 images and int64 labels on the device."""
 
 
 class FitDiverged(ValueError):
-    """A loss became infinite or no number; `losses.json` holds the way there."""
+    """A loss, a gradient or a weight is no finite number; `losses.json` holds the way there."""
 
 
 def fit(spec: FitSpec, pack: Path, out: Path, checkpoints: Checkpoints, device: str) -> Work:
-    """Fit `spec.generator` and write `weights.safetensors`, `losses.json` and `result.json`.
+    """Fit `spec.generator`; write its weights, losses, pictures of how it works, and a result.
+
+    - `weights.safetensors`: what sampling needs.
+    - `losses.json`: a row about every hundredth of the steps, with the mean of each loss since the
+      last; null where it was not measured or no finite number. All rows hold the same names.
+    - `visuals.npz`: what `illustrate` shows, by name, rows × columns × H × W × C; a row for each of
+      the first ten classes, in label order, that have training images.
+    - `result.json`: the last value of each loss, seconds, memory, number of parameters.
 
     Step k depends on the weights, the seed and k alone: batches and noise come from generators
     seeded by (seed, k), and torch's global state, which dropout uses, is seeded likewise and put
@@ -42,6 +54,7 @@ def fit(spec: FitSpec, pack: Path, out: Path, checkpoints: Checkpoints, device: 
 
     Raises InputError for images that the generator cannot make, and FitDiverged.
     """
+    prepare(device)
     images = Pack(pack)
     info, side = image_info(images)
     indices = select(images, spec.images)[1]
@@ -51,7 +64,6 @@ def fit(spec: FitSpec, pack: Path, out: Path, checkpoints: Checkpoints, device: 
         generator: Generator = plugins.build("generators", spec.generator, info)
     generator.to(device)
     read = _reader(images, indices, side, device)
-    start_memory_peak(device)
     begun = time.monotonic()
     done, history = 0, list[dict[str, Any]]()
     if (saved := checkpoints.load()) is not None:
@@ -63,14 +75,17 @@ def fit(spec: FitSpec, pack: Path, out: Path, checkpoints: Checkpoints, device: 
         losses = _run(generator, read, len(indices), spec.seed, range(done, stop), device)
         done = stop
         history.append({"step": done, **_for_json(losses)})
-        if any(not math.isfinite(value) for value in losses.values()):
-            _write_json(out / "losses.json", history)
-            raise FitDiverged(_divergence(spec.generator.name, done, losses))
         seconds = time.monotonic() - begun
-        if done < generator.num_steps:
-            checkpoints.save_if_due(functools.partial(_state, generator, done, history, seconds))
-        else:
+        finished = done == generator.num_steps
+        if finished or not _all_finite(losses):
+            _write_losses(out, history)
+        if not _all_finite(losses) or (finished and not _is_sound(generator)):
+            raise FitDiverged(_divergence(spec.generator.name, done, losses))
+        if finished:
             _write(out, generator, history, seconds, device)
+            _illustrate(out, generator, images, indices, side, spec.seed)
+        else:
+            checkpoints.save_if_due(functools.partial(_state, generator, done, history, seconds))
         yield Progress(done=done, total=generator.num_steps, metrics=losses)
 
 
@@ -83,10 +98,11 @@ def _stops(done: int, total: int) -> list[int]:
 def _run(
     generator: Generator, read: Reader, num_images: int, seed: int, steps: range, device: str
 ) -> dict[str, float]:
-    """Take these steps and return the mean of each loss."""
+    """Take these steps and return the mean of each loss over those that measured it."""
     import torch
 
     sums: dict[str, Tensor] = {}
+    times: dict[str, int] = {}
     rng = torch.Generator(device)
     for step in steps:
         batch = read(batch_positions(num_images, generator.batch_size, step, seed))
@@ -96,7 +112,8 @@ def _run(
         # Sums stay on the device: asking for a number would wait for the GPU at every step.
         for name, value in losses.items():
             sums[name] = sums[name] + value.double() if name in sums else value.double()
-    return {name: float(total) / len(steps) for name, total in sums.items()}
+            times[name] = times.get(name, 0) + 1
+    return {name: float(total) / times[name] for name, total in sums.items()}
 
 
 def batch_positions(num_images: int, batch_size: int, step: int, seed: int) -> "Tensor":
@@ -162,26 +179,22 @@ def _state(
     }
 
 
-def _write(
-    out: Path, generator: Generator, history: list[dict[str, Any]], seconds: float, device: str
-) -> None:
-    from safetensors.torch import save_file
+def _all_finite(losses: dict[str, float]) -> bool:
+    return all(math.isfinite(value) for value in losses.values())
 
-    tensors = {name: t.contiguous().cpu() for name, t in generator.sampler_state().items()}
-    save_file(tensors, out / "weights.safetensors")
-    _write_json(out / "losses.json", history)
-    result = {
-        "losses": {name: value for name, value in history[-1].items() if name != "step"},
-        "seconds": seconds,
-        "peak_memory_bytes": memory_peak_bytes(device),
-        "num_parameters": generator.num_parameters,
-    }
-    _write_json(out / "result.json", result)
+
+def _is_sound(generator: Generator) -> bool:
+    """The last step moved the weights after its losses were taken."""
+    return all(bool(tensor.isfinite().all()) for tensor in generator.sampler_state().values())
 
 
 def _divergence(name: str, done: int, losses: dict[str, float]) -> str:
     shown = ", ".join(f"{loss}={value:g}" for loss, value in losses.items())
-    return f"{name} diverged by step {done} ({shown}): lower its lr; losses.json holds the history"
+    weights = "its weights are not finite; " if _all_finite(losses) else ""
+    return (
+        f"{name} diverged by step {done} ({weights}{shown}): lower its lr; "
+        "losses.json holds the history"
+    )
 
 
 def _for_json(losses: dict[str, float]) -> dict[str, float | None]:
@@ -189,20 +202,49 @@ def _for_json(losses: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in losses.items()}
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, allow_nan=False))
+def _write_losses(out: Path, history: list[dict[str, Any]]) -> None:
+    names = dict.fromkeys(name for row in history for name in row)
+    rows = [{name: row.get(name) for name in names} for row in history]
+    (out / "losses.json").write_text(json.dumps(rows, allow_nan=False))
 
 
-def start_memory_peak(device: str) -> None:
-    """Forget the peak of earlier work on this GPU."""
-    if device.startswith("cuda"):
-        import torch
+def _write(
+    out: Path, generator: Generator, history: list[dict[str, Any]], seconds: float, device: str
+) -> None:
+    from safetensors.torch import save_file
 
-        torch.cuda.reset_peak_memory_stats(device)
+    tensors = {name: t.contiguous().cpu() for name, t in generator.sampler_state().items()}
+    save_file(tensors, out / "weights.safetensors")
+    last = {name: value for row in history for name, value in row.items() if name != "step"}
+    result = {
+        "losses": last,
+        "seconds": seconds,
+        "peak_memory_bytes": memory_peak_bytes(device),
+        "num_parameters": generator.num_parameters,
+    }
+    write_result(out, result)
+
+
+def _illustrate(
+    out: Path, generator: Generator, pack: Pack, indices: Indices, side: int | None, seed: int
+) -> None:
+    """Write `visuals.npz`: one row for a training image, the first of its class."""
+    import torch
+
+    labels, firsts = np.unique(pack.labels[indices], return_index=True)
+    labels, firsts = labels[:ILLUSTRATED_CLASSES], firsts[:ILLUSTRATED_CLASSES]
+    rngs = [
+        torch.Generator().manual_seed(_seed(seed, f"illustration of row {row}"))
+        for row in range(len(labels))
+    ]
+    real = pack.batch(indices[firsts], side)
+    pictures = generator.illustrate(torch.from_numpy(labels), rngs, real)
+    arrays = {name: each.permute(0, 1, 3, 4, 2).numpy() for name, each in pictures.items()}
+    np.savez_compressed(out / "visuals.npz", allow_pickle=False, **arrays)
 
 
 def memory_peak_bytes(device: str) -> int:
-    """Peak of torch's GPU memory since `start_memory_peak`; on a CPU, of this process's life."""
+    """Peak of torch's GPU memory since `prepare`; on a CPU, of this process's life."""
     if device.startswith("cuda"):
         import torch
 

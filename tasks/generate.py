@@ -1,76 +1,171 @@
-"""Samples one shard of a synthetic set from a fitted generator."""
+"""Makes the images of a synthetic set from a fitted generator: a shard of them, or any by name."""
 
 import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tasks import plugins
+from tasks.devices import prepare
 from tasks.errors import InputError
+from tasks.fit import memory_peak_bytes
 from tasks.generation import Generator, image_info, needs_sources
-from tasks.packs import Pack, select
-from tasks.specs import Counts, ImagesSpec, Progress, SampleSpec, Work, canonical, canonical_json
+from tasks.packs import Pack, Pixels, select
+from tasks.results import write_result
+from tasks.specs import Progress, SampleSpec, SetSpec, Work, canonical, canonical_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
+    import torch
+
+SHARD_FILE = "shard.parquet"
+ENOUGH_TO_TELL = 8
+"""So many flat images and no other are a collapsed generator's, and not chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """One image of a set, before it is made."""
 
-    index: int
-    """In the whole set, class by class."""
     label: int
     class_index: int
+    """Among the images of its class; those behind the set's counts refill a filtered set."""
     seed: int
     source: int | None
     """Index in the pack of the real image it is made from."""
+    source_hash: str
+    """Of that image's file; empty where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One image of a set."""
+
+    place: Place
+    pixels: Pixels
+
+
+class Sampler:
+    """Makes any images of a synthetic set with weights that are loaded once.
+
+    All noise of an image comes from a CPU generator of its own, so its pixels depend on its batch
+    by rounding alone.
+    """
+
+    def __init__(self, synthetic: SetSpec, weights: Path, pack: Path, device: str) -> None:
+        """Load the weights.
+
+        Args:
+            weights: the folder that `fit` wrote.
+            pack: of the images that the generator was fitted on.
+
+        Raises InputError where such a set cannot be made with this fit.
+        """
+        chosen = synthetic.generator
+        plugins.module("generators", chosen.name).check(chosen.config, synthetic.sampling)
+        self.synthetic = synthetic
+        self.classes = (images := Pack(pack)).classes
+        self._pack = images
+        self._side = image_info(images)[1]
+        self._real = _real_images(images, synthetic)
+        # A set that cannot be made to its end is refused by its first shard already.
+        self.places([(label, n - 1) for label, n in enumerate(synthetic.counts) if n])
+        prepare(device)
+        self._generator = _restored(synthetic, weights, images, device)
+
+    def places(self, wanted: Sequence[tuple[int, int]]) -> list[Place]:
+        """Say what the images named by (label, class_index) are made from.
+
+        Raises InputError where the generator saw no image of the class, or reconstructed means
+        would repeat.
+        """
+        return [self._place(label, class_index) for label, class_index in wanted]
+
+    def _place(self, label: int, class_index: int) -> Place:
+        sampling, real, name = self.synthetic.sampling, self._real[label], self.classes[label]
+        if not real:
+            raise InputError(
+                f"images of class {name!r} are asked for; the generator was fitted on none"
+            )
+        source = real[class_index % len(real)] if needs_sources(sampling) else None
+        means = source is not None and getattr(sampling, "posterior", "sample") == "mean"
+        if means and class_index >= len(real):
+            raise InputError(
+                f"posterior='mean' makes each image once: class {name!r} has {len(real)} training "
+                f"images, {class_index + 1} are asked for; use posterior='sample' or fewer"
+            )
+        return Place(
+            label=label,
+            class_index=class_index,
+            seed=image_seed(sampling, self.synthetic.seed, label, class_index),
+            source=source,
+            source_hash="" if source is None else self._pack.hashes[source],
+        )
+
+    def make(self, places: Sequence[Place]) -> list[Made]:
+        """Make one batch, of at most the sampling's batch size."""
+        import torch
+
+        sampling = self.synthetic.sampling
+        if not 0 < len(places) <= sampling.batch_size:
+            raise ValueError(f"{len(places)} images in a batch of at most {sampling.batch_size}")
+        rngs = [torch.Generator().manual_seed(place.seed) for place in places]
+        labels = torch.tensor([place.label for place in places])
+        images = self._generator.sample(labels, rngs, sampling, self._sources(places))
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        return [Made(place=p, pixels=each) for p, each in zip(places, pixels, strict=True)]
+
+    def _sources(self, places: Sequence[Place]) -> "torch.Tensor | None":
+        chosen = [place.source for place in places if place.source is not None]
+        return self._pack.batch(np.array(chosen, np.int64), self._side) if chosen else None
 
 
 def sample(spec: SampleSpec, weights: Path, pack: Path, out: Path, device: str) -> Work:
     """Make images `start` to `stop` of a set; write `shard.parquet` and `result.json`.
 
-    All noise of an image comes from a CPU generator of its own, so its pixels depend on its batch
-    by rounding alone, and on the cut into shards of whole batches not at all.
+    Pixels do not depend on the cut into shards, which are made of whole batches.
 
     Args:
         weights: the folder that `fit` wrote.
         pack: of the images that the generator was fitted on.
 
-    Raises InputError where settings cannot be sampled with this fit.
+    Raises InputError where settings cannot be sampled with this fit, ValueError where the fit
+    makes nothing but flat images.
     """
     import pyarrow.parquet as pq
-    import torch
 
-    chosen, sampling = spec.synthetic.generator, spec.synthetic.sampling
-    plugins.module("generators", chosen.name).check(chosen.config, sampling)
-    images = Pack(pack)
-    places = places_of(spec, images)
-    generator = _restored(spec, weights, images, device)
+    size = spec.synthetic.sampling.batch_size
+    _check_shard(spec, size)
+    sampler = Sampler(spec.synthetic, weights, pack, device)
+    places = sampler.places(wanted_of(spec))
     begun = time.monotonic()
-    schema = _schema(images.classes)
-    num_done = 0
-    with pq.ParquetWriter(out / "shard.parquet", schema) as writer:
-        for first in range(0, len(places), sampling.batch_size):
-            batch = places[first : first + sampling.batch_size]
-            rngs = [torch.Generator().manual_seed(place.seed) for place in batch]
-            labels = torch.tensor([place.label for place in batch])
-            with _exact(device):
-                made = generator.sample(labels, rngs, sampling, _sources(images, batch))
-            writer.write_table(_table(batch, made, images, schema))
-            num_done += len(batch)
-            yield Progress(done=num_done, total=len(places))
+    num_flat = 0
+    with pq.ParquetWriter(out / SHARD_FILE, shard_schema(sampler.classes)) as writer:
+        for first in range(0, len(places), size):
+            made = sampler.make(places[first : first + size])
+            num_flat += sum(is_flat(each.pixels) for each in made)
+            writer.write_table(shard_table(made, spec.start + first, sampler.classes))
+            yield Progress(done=min(first + size, len(places)), total=len(places))
+    if num_flat == len(places) >= ENOUGH_TO_TELL:
+        raise ValueError(
+            f"the generator makes nothing but flat images ({num_flat} of {num_flat}): its fit "
+            "collapsed; lower its lr, or fit it for fewer steps or with another seed"
+        )
     seconds = time.monotonic() - begun
-    result = {"images": num_done, "seconds": seconds, "images_per_s": num_done / max(seconds, 1e-9)}
-    (out / "result.json").write_text(json.dumps(result))
+    result = {
+        "images": len(places),
+        "seconds": seconds,
+        "images_per_s": len(places) / max(seconds, 1e-9),
+        "peak_memory_bytes": memory_peak_bytes(device),
+    }
+    write_result(out, result)
 
 
 def image_seed(sampling: Any, set_seed: int, label: int, class_index: int) -> int:
@@ -84,88 +179,23 @@ def image_seed(sampling: Any, set_seed: int, label: int, class_index: int) -> in
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
-def places_of(spec: SampleSpec, pack: Pack) -> list[Place]:
-    """The images of a shard, in class-major order.
-
-    Raises InputError where the shard is not made of whole batches, a class was never seen by the
-    generator, or reconstructed means would repeat.
-    """
-    synthetic, start, stop = spec.synthetic, spec.start, spec.stop
-    sampling, counts = synthetic.sampling, synthetic.counts
-    total, size = sum(counts), sampling.batch_size
-    if not 0 <= start <= stop <= total or start % size or (stop % size and stop != total):
-        raise InputError(
-            f"shard {start} to {stop} of {total} images is not made of whole batches of {size}"
-        )
-    real = _real_images(pack, synthetic.images, counts, sampling)
-    places = []
-    for label, begin in enumerate(accumulate(counts, initial=0)):
-        if label == len(counts):
-            break
-        for index in range(max(start, begin), min(stop, begin + counts[label])):
-            nth = index - begin
-            source = real[label][nth % len(real[label])] if needs_sources(sampling) else None
-            seed = image_seed(sampling, synthetic.seed, label, nth)
-            places.append(
-                Place(index=index, label=label, class_index=nth, seed=seed, source=source)
-            )
-    return places
+def wanted_of(spec: SampleSpec) -> list[tuple[int, int]]:
+    """The images of a shard as (label, class_index), in class-major order."""
+    counts = spec.synthetic.counts
+    begins = accumulate(counts, initial=0)
+    return [
+        (label, index - begin)
+        for label, (begin, count) in enumerate(zip(begins, counts, strict=False))
+        for index in range(max(spec.start, begin), min(spec.stop, begin + count))
+    ]
 
 
-def _real_images(pack: Pack, images: ImagesSpec, counts: Counts, sampling: Any) -> list[list[int]]:
-    """The training images of each class, checked to suffice for `counts`."""
-    training = select(pack, images)[1].tolist()
-    real: list[list[int]] = [[] for _ in pack.classes]
-    for index in training:
-        real[int(pack.labels[index])].append(index)
-    means = needs_sources(sampling) and getattr(sampling, "posterior", "sample") == "mean"
-    for name, count, found in zip(pack.classes, counts, real, strict=True):
-        if count and not found:
-            raise InputError(
-                f"{count} images of class {name!r} are asked for; the generator was fitted on none"
-            )
-        if means and count > len(found):
-            raise InputError(
-                f"posterior='mean' makes each image once: class {name!r} has {len(found)} training "
-                f"images, {count} are asked for; use posterior='sample' or fewer"
-            )
-    return real
+def is_flat(pixels: Pixels) -> bool:
+    """Whether an image, H × W × C, is of one colour."""
+    return bool((pixels == pixels[0, 0]).all())
 
 
-def _restored(spec: SampleSpec, weights: Path, pack: Pack, device: str) -> Generator:
-    import torch
-    from safetensors.torch import load_file
-
-    # The fresh weights are drawn from torch's global state and thrown away.
-    with torch.random.fork_rng(devices=[]):
-        generator: Generator = plugins.build(
-            "generators", spec.synthetic.generator, image_info(pack)[0]
-        )
-    generator.load_sampler_state(load_file(weights / "weights.safetensors"))
-    generator.to(device)
-    return generator
-
-
-@contextmanager
-def _exact(device: str) -> Iterator[None]:
-    """Full float32 on a GPU: TensorFloat-32 would make an image depend visibly on its batch."""
-    if not device.startswith("cuda"):
-        yield
-        return
-    import torch
-
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        yield
-
-
-def _sources(pack: Pack, batch: list[Place]) -> "Tensor | None":
-    import numpy as np
-
-    chosen = [place.source for place in batch if place.source is not None]
-    return pack.batch(np.array(chosen, np.int64), image_info(pack)[1]) if chosen else None
-
-
-def _schema(classes: tuple[str, ...]) -> "pa.Schema":
+def shard_schema(classes: tuple[str, ...]) -> "pa.Schema":
     """Hugging Face's image schema: `datasets` reads the file as images with class names."""
     import pyarrow as pa
 
@@ -183,28 +213,55 @@ def _schema(classes: tuple[str, ...]) -> "pa.Schema":
     return pa.schema([("image", image), *integers, ("source", pa.string())], metadata)
 
 
-def _table(batch: list[Place], made: "Tensor", pack: Pack, schema: "pa.Schema") -> "pa.Table":
+def shard_table(made: Sequence[Made], first_index: int, classes: tuple[str, ...]) -> "pa.Table":
+    """The rows of images, the first of which is number `first_index` of the whole set."""
     import pyarrow as pa
 
     rows = [
         {
             "image": {"bytes": _png(pixels), "path": f"{place.label}/{place.class_index:06d}.png"},
             "label": place.label,
-            "index": place.index,
+            "index": index,
             "class_index": place.class_index,
             "seed": place.seed,
-            "source": "" if place.source is None else pack.hashes[place.source],
+            "source": place.source_hash,
         }
-        for place, pixels in zip(batch, made, strict=True)
+        for index, (place, pixels) in enumerate(((m.place, m.pixels) for m in made), first_index)
     ]
-    return pa.Table.from_pylist(rows, schema)
+    return pa.Table.from_pylist(rows, shard_schema(classes))
 
 
-def _png(pixels: "Tensor") -> bytes:
-    """Encode one uint8 image, C × H × W."""
+def _png(pixels: Pixels) -> bytes:
     from PIL import Image
 
-    array = pixels.permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(buffer, "PNG")
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _check_shard(spec: SampleSpec, size: int) -> None:
+    start, stop, total = spec.start, spec.stop, sum(spec.synthetic.counts)
+    if not 0 <= start <= stop <= total or start % size or (stop % size and stop != total):
+        raise InputError(
+            f"shard {start} to {stop} of {total} images is not made of whole batches of {size}"
+        )
+
+
+def _real_images(pack: Pack, synthetic: SetSpec) -> list[list[int]]:
+    """The images of each class that the generator was fitted on, as indices in the pack."""
+    real: list[list[int]] = [[] for _ in pack.classes]
+    for index in select(pack, synthetic.images)[1].tolist():
+        real[int(pack.labels[index])].append(index)
+    return real
+
+
+def _restored(synthetic: SetSpec, weights: Path, pack: Pack, device: str) -> Generator:
+    import torch
+    from safetensors.torch import load_file
+
+    # The fresh weights are drawn from torch's global state and thrown away.
+    with torch.random.fork_rng(devices=[]):
+        generator: Generator = plugins.build("generators", synthetic.generator, image_info(pack)[0])
+    generator.load_sampler_state(load_file(weights / "weights.safetensors"))
+    generator.to(device)
+    return generator

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLUGIN_KINDS = (
-    *("datasets", "generators", "augmentations", "classifiers", "companions", "metrics"),
+    *("datasets", "generators", "filters", "augmentations", "classifiers", "companions"),
+    *("metrics", "extractors"),
 )
 HEAVY = frozenset(
     {"diffusers", "mlflow", "ray", "sklearn", "timm", "torch", "torchvision", "transformers"}

@@ -19,10 +19,12 @@ RECORDED = Path(__file__).with_name("versions.json")
 PLUGIN_KINDS = (
     "datasets",
     "generators",
+    "filters",
     "augmentations",
     "classifiers",
     "companions",
     "metrics",
+    "extractors",
 )
 REWRITE = "python -m tests.test_versions"
 

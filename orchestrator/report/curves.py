@@ -1,10 +1,10 @@
-"""The curves of a report: what classifiers and generators did by optimizer step."""
+"""The curves of classifiers: loss and accuracy by optimizer step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.drawing import NUM_COLOURS, SERIES, WIDTH, colour_and_dash, draw, short
-from orchestrator.report.results import CellResult, SetSample, StudyResult
+from orchestrator.report.drawing import SERIES, WIDTH, colour_and_dash, draw
+from orchestrator.report.results import CellResult, StudyResult
 from orchestrator.report.statistics import mean
 
 if TYPE_CHECKING:
@@ -68,30 +68,3 @@ def _draw_curve(
     centre = [scale * mean(values) for values in points.values()]
     axes.fill_between(steps, low, high, color=SERIES[colour], alpha=0.14, linewidth=0)
     axes.plot(steps, centre, color=SERIES[colour], linestyle=style, linewidth=1.6, marker=marker)
-
-
-def loss_figure(sheets: Sequence[SetSample]) -> str:
-    """The losses of each fitted generator by step; a lone loss has no legend."""
-    fitted = [sheet for sheet in sheets if any(sheet.losses.values())]
-    if not fitted:
-        return ""
-    num_rows = -(-len(fitted) // 2)
-
-    def paint(figure: "Figure") -> None:
-        panels = figure.subplots(num_rows, 2, squeeze=False).ravel()
-        for sheet, axes in zip(fitted, panels, strict=False):
-            _draw_losses(axes, sheet)
-        _finish(panels, len(fitted))
-
-    return draw("losses", (WIDTH, 2.6 * num_rows), paint)
-
-
-def _draw_losses(axes: "Axes", sheet: SetSample) -> None:
-    for place, (name, points) in enumerate(sheet.losses.items()):
-        steps = [step for step, _ in points]
-        values = [value for _, value in points]
-        colour = SERIES[place % NUM_COLOURS]
-        axes.plot(steps, values, color=colour, linewidth=1.4, label=name)
-    axes.set_title(f"{short(sheet.name)}: {', '.join(sheet.losses)}")
-    if len(sheet.losses) > 1:
-        axes.legend(fontsize=9)

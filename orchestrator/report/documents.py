@@ -4,11 +4,21 @@ import re
 from collections.abc import Callable, Sequence
 
 from orchestrator.report import reading
+from orchestrator.report.audit_layout import audit_grid, filter_grid
+from orchestrator.report.audit_words import audit_remarks, filter_remarks
 from orchestrator.report.layout import Grid, cost_grid, difference_grid, score_grid, shift_grid
 from orchestrator.report.profiles import profile_lines
-from orchestrator.report.remarks import remarks
+from orchestrator.report.ranking_words import ranking_caption, ranking_remarks
+from orchestrator.report.remarks import Remark, remarks
 from orchestrator.report.results import StudyResult
 from orchestrator.report.rows import shifted_metrics
+from orchestrator.report.set_layout import (
+    fidelity_grid,
+    generator_grid,
+    is_measured,
+    ranking_grids,
+)
+from orchestrator.report.set_words import fidelity_remarks, set_caption
 
 MOST_COLUMNS = 8
 """Of a LaTeX table as wide as it comes."""
@@ -24,6 +34,8 @@ _LATEX = {
     "<": r"$<$",
     ">": r"$>$",
     "\N{DOWNWARDS ARROW}": r"$\downarrow$",
+    "\N{UPWARDS ARROW}": r"$\uparrow$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
 }
 
 
@@ -35,14 +47,37 @@ def markdown(result: StudyResult) -> str:
         *_section("Scores", _md_table(score_grid(result))),
         *_section("Differences", _md_table(difference_grid(result))),
         *_section("Other test sets", _md_table(shift_grid(result)), _lacking(result)),
+        *_sets(result),
         *_section("Images per class", _bullets([_md(line) for line in profile_lines(result)])),
-        *_section("How to read this", _bullets(_remark_lines(result))),
+        *_section("How to read this", _told(remarks(result))),
         *_section("Not finished", _bullets([_md(text) for text in reading.unfinished(result)])),
         *_section("Notes", _bullets([_md(text) for text in reading.notes(result)])),
-        *_section("Cost", _md_table(cost_grid(result))),
+        *_section("Cost", _tables(cost_grid(result), generator_grid(result))),
         *_section("Make it again", _code(reading.commands(result))),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _sets(result: StudyResult) -> list[str]:
+    """What is known of the synthetic sets: measures, copies, filters."""
+    ranked: list[str] = []
+    for ranking, grid in ranking_grids(result):
+        ranked += [f"{_md(ranking_caption(result, ranking))}:", _md_table(grid)]
+    measured = _parts(_md_table(fidelity_grid(result)), _told(fidelity_remarks(result)))
+    return [
+        *_section("Synthetic sets", measured),
+        *_section("Measures and gain", _parts(*ranked, _told(ranking_remarks(result)))),
+        *_section("Audit", _parts(_told(audit_remarks(result)), _md_table(audit_grid(result)))),
+        *_section("Filters", _parts(_md_table(filter_grid(result)), _told(filter_remarks(result)))),
+    ]
+
+
+def _parts(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def _tables(*grids: Grid) -> str:
+    return _parts(*map(_md_table, grids))
 
 
 def _section(title: str, body: str, remark: str = "") -> list[str]:
@@ -62,11 +97,13 @@ def _bullets(texts: Sequence[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
 
 
-def _remark_lines(result: StudyResult) -> list[str]:
-    return [
-        f"**{'Warning: ' if remark.warning else ''}{_md(remark.title)}.** {_md(remark.text)}"
-        for remark in remarks(result)
-    ]
+def _told(found: Sequence[Remark]) -> str:
+    return _bullets(
+        [
+            f"**{'Warning: ' if remark.warning else ''}{_md(remark.title)}.** {_md(remark.text)}"
+            for remark in found
+        ]
+    )
 
 
 def _md(text: str) -> str:
@@ -90,7 +127,15 @@ def latex(result: StudyResult) -> str:
     The first caption gives the answer, and what else a reader of the table must know.
     """
     caption = f"{result.question or result.name} {reading.answer(result)}"
-    caption = " ".join((caption, *(f"{note}." for note in reading.duplicate_notes(result))))
+    caption = " ".join(
+        (
+            caption,
+            *(
+                f"{note}."
+                for note in (*reading.duplicate_notes(result), *reading.leak_notes(result))
+            ),
+        )
+    )
     tables = [_latex_table(score_grid(result), caption)]
     differences = difference_grid(result)
     if differences.lines:
@@ -101,7 +146,19 @@ def latex(result: StudyResult) -> str:
     if shifted.lines:
         caption = f"Scores on other test sets. {_lacking(result)}"
         tables.append(_latex_table(shifted, caption))
-    return "\n".join(tables)
+    return "\n".join([*tables, *_latex_sets(result)])
+
+
+def _latex_sets(result: StudyResult) -> list[str]:
+    """The tables of synthetic sets that have lines."""
+    found = [
+        (fidelity_grid(result), set_caption(result)),
+        *((grid, f"{ranking_caption(result, r)}.") for r, grid in ranking_grids(result)),
+        (audit_grid(result), "Copies of real images among the synthetic ones."),
+        (filter_grid(result), "What the filters of each set kept."),
+        (generator_grid(result), "What the generators cost, beside what their sets were worth."),
+    ]
+    return [_latex_table(grid, caption) for grid, caption in found if grid.lines]
 
 
 def _latex_table(grid: Grid, caption: str) -> str:
@@ -141,6 +198,7 @@ def text(result: StudyResult) -> str:
         _columns(difference_grid(result, [reading.main_metric(result)])),
         _columns(shift_grid(result, shifted_metrics(result)[:1])),
         _lacking(result),
+        _columns(generator_grid(result)) if is_measured(result) else "",
         reading.answer(result),
         "\n".join(f"! {line}" for line in (*reading.unfinished(result), *reading.notes(result))),
     ]

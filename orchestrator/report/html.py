@@ -19,6 +19,7 @@ from orchestrator.report.profiles import profile_lines
 from orchestrator.report.remarks import remarks
 from orchestrator.report.results import StudyResult
 from orchestrator.report.rows import lacks_classes, rows, shifted_metrics
+from orchestrator.report.set_page import set_values
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -27,16 +28,23 @@ if TYPE_CHECKING:
 
 @functools.cache
 def _template() -> "Template":
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["bind"] = _bind
     environment.filters["breakable"] = _breakable
     environment.filters["breakable_attribute"] = _breakable_attribute
-    source = files("orchestrator.report").joinpath("page.html.jinja")
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    return environment.get_template("page.html.jinja")
+
+
+def _source(name: str) -> str:
+    return files("orchestrator.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _bind(text: str) -> str:
@@ -83,6 +91,7 @@ def html(result: StudyResult) -> str:
         lacking=any(lacks_classes(result, name) for name in result.evaluation_sets),
         **_figures(result),
         **_panels(result),
+        **set_values(result),
     )
 
 
@@ -98,14 +107,12 @@ def _figures(result: StudyResult) -> dict[str, Any]:
             "".join(figures.shift_figure(result, name) for name in shifted_metrics(result)[:1])
         ),
         "curve_figure": Markup(curves.curve_figure(result)),
-        "loss_figure": Markup(curves.loss_figure(result.sheets)),
         "class_figure": Markup(class_figure(result)),
     }
 
 
 def _panels(result: StudyResult) -> dict[str, Any]:
     return {
-        "sheet": panels.sheet_rows(result.sheets, result.classes),
         "confusions": panels.confusions(result),
         "most_confusion_classes": panels.MOST_CONFUSION_CLASSES,
         "per_class": panels.per_class(result),

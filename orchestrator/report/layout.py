@@ -18,7 +18,7 @@ from orchestrator.report.rows import (
     shifted_rows,
     shown_metrics,
 )
-from orchestrator.report.statistics import ALPHA, ROUNDING
+from orchestrator.report.statistics import ALPHA, ROUNDING, Paired
 
 Verdict = Literal["baseline", "higher", "lower", "undecided", ""]
 Tone = Literal["better", "worse", ""]
@@ -54,24 +54,36 @@ def has_equal_differences(row: Row) -> bool:
 
     Scores move in whole images, so a few seeds fall together by chance.
     """
-    if row.ci_low is None or row.ci_high is None:
+    return row.comparison is not None and _has_no_width(row.comparison)
+
+
+def _has_no_width(found: Paired) -> bool:
+    if found.ci_low is None or found.ci_high is None:
         return False
-    return row.ci_high - row.ci_low < ROUNDING
+    return found.ci_high - found.ci_low < ROUNDING
 
 
 def is_too_equal(row: Row) -> bool:
     """Whether equal differences are so few that they may be chance."""
-    num_counted = row.comparison.num_counted if row.comparison else 0
-    return has_equal_differences(row) and num_counted < FEWEST_EQUAL
+    return row.comparison is not None and _is_chance(row.comparison)
+
+
+def _is_chance(found: Paired) -> bool:
+    return _has_no_width(found) and found.num_counted < FEWEST_EQUAL
 
 
 def verdict(row: Row) -> Verdict:
     """What a row may claim: a direction only where the interval of the difference excludes zero."""
-    if row.ci_low is None or row.ci_high is None:
-        return "undecided" if row.comparison else ""
-    if row.ci_low <= 0 <= row.ci_high or is_too_equal(row):
+    return direction(row.comparison) if row.comparison else ""
+
+
+def direction(found: Paired) -> Verdict:
+    """What a difference may claim."""
+    if found.ci_low is None or found.ci_high is None:
         return "undecided"
-    return "higher" if row.ci_low > 0 else "lower"
+    if found.ci_low <= 0 <= found.ci_high or _is_chance(found):
+        return "undecided"
+    return "higher" if found.ci_low > 0 else "lower"
 
 
 def is_confirmed(row: Row) -> bool:
@@ -82,17 +94,25 @@ def is_confirmed(row: Row) -> bool:
 
 def tone(result: StudyResult, row: Row) -> Tone:
     """Whether the direction that a row claims is the one wanted of its metric."""
-    said = verdict(row)
-    if said not in ("higher", "lower") or row.metric in NEITHER:
+    return tone_of(result, row.metric, verdict(row))
+
+
+def tone_of(result: StudyResult, metric: str, said: Verdict) -> Tone:
+    """Whether a direction is the one wanted of a metric."""
+    if said not in ("higher", "lower") or metric in NEITHER:
         return ""
-    return "better" if (said == "lower") == (row.metric in result.lower_is_better) else "worse"
+    return "better" if (said == "lower") == (metric in result.lower_is_better) else "worse"
 
 
 def reading_text(result: StudyResult, row: Row) -> str:
     """The verdict, and whether it is good news where that is not the usual way round."""
-    said = verdict(row) or wording.NONE
-    judged = tone(result, row) if row.metric in result.lower_is_better else ""
-    return f"{said} ({judged})" if judged else said
+    return reading_of(result, row.metric, verdict(row))
+
+
+def reading_of(result: StudyResult, metric: str, said: Verdict) -> str:
+    """A direction in words, and whether it is good news where that is not the usual way round."""
+    judged = tone_of(result, metric, said) if metric in result.lower_is_better else ""
+    return f"{said or wording.NONE} ({judged})" if judged else said or wording.NONE
 
 
 def percent_heading(result: StudyResult, metric: str) -> str:

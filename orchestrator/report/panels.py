@@ -1,18 +1,15 @@
 """The parts of the page that are neither tables of scores nor figures, as values to lay out."""
 
-import base64
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report import wording
 from orchestrator.report.reading import commands, duplicate_notes, place_name
-from orchestrator.report.results import CellResult, SetSample, StudyResult, TrialResult
+from orchestrator.report.results import CellResult, StudyResult, TrialResult
+from orchestrator.report.set_panels import data_address
 from orchestrator.report.statistics import mean
 
-MOST_SHEET_CLASSES = 20
-MOST_SHEET_IMAGES = 8
-"""A set."""
 MOST_CONFUSION_CLASSES = 30
 SMALL_SIDE = 64
 """Images up to this many pixels wide are shown enlarged, pixel by pixel."""
@@ -25,14 +22,6 @@ class Picture:
     address: str
     """A `data:` address."""
     small: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class SheetRow:
-    """One class of a sample sheet: a strip of pictures from each set."""
-
-    label: str
-    strips: tuple[tuple[Picture, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,30 +61,10 @@ class DuplicatePairs:
     pairs: tuple[tuple[Picture, Picture], ...]
 
 
-def sheet_rows(sheets: Sequence[SetSample], classes: Sequence[str]) -> tuple[SheetRow, ...]:
-    """Real images beside synthetic ones, for the first classes."""
-    return tuple(
-        SheetRow(
-            label=classes[index],
-            strips=tuple(
-                tuple(_picture(png) for png in _images(sheet, index)[:MOST_SHEET_IMAGES])
-                for sheet in sheets
-            ),
-        )
-        for index in range(min(len(classes), MOST_SHEET_CLASSES))
-        if any(_images(sheet, index) for sheet in sheets)
-    )
-
-
-def _images(sheet: SetSample, index: int) -> tuple[bytes, ...]:
-    return sheet.images[index] if index < len(sheet.images) else ()
-
-
 def _picture(png: bytes) -> Picture:
     # The width stands in the header, at a fixed place.
     width = struct.unpack(">I", png[16:20])[0] if len(png) >= 24 else 0
-    address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return Picture(address=address, small=width <= SMALL_SIDE)
+    return Picture(address=data_address(png), small=width <= SMALL_SIDE)
 
 
 def confusions(result: StudyResult) -> tuple[Confusion, ...]:

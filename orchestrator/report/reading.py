@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from orchestrator.report import wording
+from orchestrator.report.fidelity import set_labels
 from orchestrator.report.layout import has_equal_differences, is_confirmed, tone, verdict
-from orchestrator.report.results import DuplicateCheck, StudyResult
+from orchestrator.report.results import AuditResult, DuplicateCheck, StudyResult
 from orchestrator.report.rows import Row, lacks_classes, rows, shown_metrics
 from orchestrator.report.statistics import ALPHA, smallest_p
 
@@ -173,13 +174,17 @@ def _standing(result: StudyResult, compared: Sequence[Row], why: str) -> str:
 
 
 def unfinished(result: StudyResult) -> tuple[str, ...]:
-    """A line for each failed trial, then one for all that are missing and one for all deferred."""
+    """A line for each cell and cause of failure, one for what is missing and one for deferred."""
     trials = [(cell, trial) for cell in result.cells for trial in cell.trials]
+    causes: dict[tuple[str, str], list[str]] = {}
+    for cell, trial in trials:
+        if trial.status == "failed":
+            cause = " ".join(trial.error.split()) or "no message"
+            place = place_name(trial.seed, trial.fold)
+            causes.setdefault((cell.label, cause), []).append(place)
     failed = tuple(
-        f"{cell.label}, {place_name(trial.seed, trial.fold)}: failed: "
-        f"{' '.join(trial.error.split()) or 'no message'}"
-        for cell, trial in trials
-        if trial.status == "failed"
+        f"{label}, {wording.listed(places)}: failed: {cause}"
+        for (label, cause), places in causes.items()
     )
     missing = sum(trial.status == "missing" for _, trial in trials)
     deferred = sum(trial.status == "deferred" for _, trial in trials)
@@ -196,8 +201,40 @@ def place_name(seed: int, fold: int | None) -> str:
 
 
 def notes(result: StudyResult) -> tuple[str, ...]:
-    """What to heed beside the tables: the notes of the study, then duplicates that were found."""
-    return (*result.notes, *duplicate_notes(result))
+    """What to heed beside the tables: the notes of the study, then what must not be in the data."""
+    return (*result.notes, *duplicate_notes(result), *leak_notes(result))
+
+
+def leak_notes(result: StudyResult) -> tuple[str, ...]:
+    """A line for each synthetic set with copies of test images, or whose trials were stopped."""
+    labels = set_labels(result)
+    lines = []
+    for each in result.sets:
+        if (audit := each.audit) is None:
+            continue
+        if audit.gate:
+            lines.append(f"the audit stopped the trials of {labels[each.key]}: {audit.gate}")
+        elif audit.test_exact + audit.test_near:
+            lines.append(f"set {labels[each.key]}: {copies_note(audit)}")
+    return tuple(lines)
+
+
+def copies_note(audit: AuditResult) -> str:
+    """How many images of a set copy real ones; nothing where none does."""
+    of_test, parts = audit.test_exact + audit.test_near, []
+    images = wording.counted(audit.num_images, "image")
+    if of_test:
+        copies = "is a copy of a test image" if of_test == 1 else "are copies of test images"
+        exact, near = f"{audit.test_exact:,} exact", f"{audit.test_near:,} near"
+        parts.append(f"{of_test:,} of {images} {copies} ({exact}, {near})")
+    if memorised := max(audit.memorised, audit.train_exact + audit.train_near):
+        copies = "is memorised" if memorised == 1 else "are memorised"
+        exact, near = f"{audit.train_exact:,} exact", f"{audit.train_near:,} near"
+        share = f"{wording.share(memorised, audit.num_images)} %"
+        start = f"{memorised:,} ({share})" if parts else f"{memorised:,} of {images} ({share})"
+        copied = f"{exact} and {near} copies of training images"
+        parts.append(f"{start} {copies} ({copied}, the others in feature space)")
+    return " and ".join(parts)
 
 
 def duplicate_notes(result: StudyResult) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from orchestrator.report.rows import (
     shifted_metrics,
     shifted_rows,
 )
+from orchestrator.report.set_table import group_records, ranking_records, set_records
 
 if TYPE_CHECKING:
     import pandas
@@ -122,6 +123,9 @@ def json_text(result: StudyResult) -> str:
         "cells": _cells(result),
         "trials": _trials(result),
         "costs": [asdict(line) for line in result.costs],
+        "sets": set_records(result),
+        "set_groups": group_records(result),
+        "measures_and_gain": ranking_records(result),
     }
     return json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
 

@@ -1,5 +1,8 @@
 """How a report spells its numbers: percentages, points, intervals, p-values, counts."""
 
+import math
+from collections.abc import Sequence
+
 NONE = "–"
 """Stands where there is no number."""
 
@@ -63,6 +66,39 @@ def hours(value: float) -> str:
         return f"{value:,.1f} h"
     seconds = value * 3600
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def share(count: int, total: int) -> str:
+    """A part of a whole in percent: `12.5`."""
+    return NONE if not total else _decimals(100 * count / total, 1)
+
+
+def memory(num_bytes: int) -> str:
+    """Bytes of memory: `812 MiB`, `3.1 GiB`."""
+    if num_bytes <= 0:
+        return NONE
+    mebibytes = num_bytes / 2**20
+    return f"{mebibytes / 1024:,.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:,.0f} MiB"
+
+
+def significant(value: float, like: float | None = None) -> str:
+    """Three digits that count, and one decimal at least: `250.1`, `3.41`, `0.0512`.
+
+    Args:
+        like: the number whose decimals are taken, for a spread beside its mean.
+    """
+    scale = abs(value if like is None else like)
+    decimals = 2 if scale == 0 else min(6, max(1, 2 - math.floor(math.log10(scale))))
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """`a, b and c`; `a, b and 9 more` where they are many."""
+    if len(names) <= 1:
+        return "".join(names)
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def minus(text: str) -> str:

@@ -1,7 +1,8 @@
-"""`augury train`, `augury infer` and `augury evaluate`: single steps on plain files."""
+"""Single steps on plain files, without a study, as commands."""
 
 import typer
 
+from orchestrator.single.fit_command import fit
 from orchestrator.single.flags import SPELLING, PlainCommand
 from orchestrator.single.score_commands import evaluate, infer
 from orchestrator.single.train_command import train
@@ -9,5 +10,5 @@ from orchestrator.single.train_command import train
 
 def mount(app: typer.Typer) -> None:
     """Add these commands to others."""
-    for command in (train, infer, evaluate):
+    for command in (fit, train, infer, evaluate):
         app.command(cls=PlainCommand, context_settings=dict(SPELLING))(command)

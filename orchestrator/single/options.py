@@ -1,5 +1,6 @@
 """The options that several of the commands for single steps take."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,3 +16,14 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say so.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Class folders; else data/real."),
+]
+DatasetName = Annotated[
+    str | None,
+    typer.Option("--dataset", metavar="NAME", help="Instead; see `augury list datasets`."),
+]
+Root = Annotated[
+    str | None, typer.Option("--root", metavar="DIR", help="Where the files of --dataset are.")
+]

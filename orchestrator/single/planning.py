@@ -7,14 +7,14 @@ from orchestrator.graph import Steps
 from orchestrator.grid import Cell
 from orchestrator.inputs import identify
 from orchestrator.plan import PlannedCell, Step
-from orchestrator.real import RealImages, count, pack_of
+from orchestrator.real import RealImages, pack_of
 from orchestrator.resolve import plan_cell
 from orchestrator.settings import CellSettings, Dataset, FolderSet, SubsetSettings
+from orchestrator.single import sources
 from orchestrator.single.places import some
 from orchestrator.single.settings import flagged
-from tasks.counting import exact, rounded, share
 from tasks.errors import InputError
-from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, Plugin
+from tasks.specs import DatasetInfo, Key, Plugin
 
 LEAST_IMAGES = 2
 """That batch norm can be trained on."""
@@ -79,7 +79,13 @@ def _planned(
     try:
         real = _real_images(settings.dataset, settings.subset, steps)
         cell, _ = plan_cell(
-            seeds, Cell(coordinates=(), settings=settings), settings.subset, (real,), (), steps
+            seeds,
+            Cell(coordinates=(), settings=settings),
+            settings.subset,
+            (real,),
+            (),
+            None,
+            steps,
         )
     except InputError as error:
         raise flagged(error) from error
@@ -126,7 +132,7 @@ def _infos(settings: CellSettings) -> dict[Plugin, DatasetInfo]:
     try:
         infos |= identify([reader], fetch=True)
     except InputError as error:
-        flag, error = _blamed(reader, error)
+        flag, error = sources.blamed(reader, error)
         why = "" if settings.variant != "synthetic" else " (real images validate every variant)"
         raise InputError(f"{flag}: {_bare(error)}{why}") from error
     for _, each in settings.sets:
@@ -138,54 +144,18 @@ def _infos(settings: CellSettings) -> dict[Plugin, DatasetInfo]:
     return infos
 
 
-def _blamed(reader: Plugin, error: InputError) -> tuple[str, InputError]:
-    """The flag that named the folder which cannot be used, and what is wrong with it."""
-    if reader.config.test is not None:
-        try:
-            identify([replace(reader, config=replace(reader.config, test=None))], fetch=True)
-        except InputError as other:
-            return "--data-dir", other
-        return "--test-dir", error
-    return "--data-dir", error
-
-
 def _bare(error: InputError) -> str:
-    return str(flagged(error)).removeprefix("image_folder: ")
+    return sources.bare(flagged(error))
 
 
 def _real_images(dataset: Dataset, wanted: SubsetSettings, steps: Steps) -> RealImages:
     """As `orchestrator.real` plans them, but where nothing is held out no test is made up."""
     info = steps.infos[dataset.reader]
     split = "all" if info.undivided else "train"
-    pool: Counts = info.splits[split].counts
-    pack, validation_pack = pack_of(dataset, info, split, steps), None
-    if "val" in info.splits:
-        validation_pack = pack_of(dataset, info, "val", steps)
-        validation = info.splits["val"].counts
-    else:
-        validation = _validation(pool, dataset.split.val_fraction)
-        pool = tuple(all_ - out for all_, out in zip(pool, validation, strict=True))
-    images = ImagesSpec(
-        pack=pack,
-        split_seed=dataset.split.split_seed,
-        validation=validation,
-        training=count(pool, wanted),
-        validation_pack=validation_pack,
-    )
+    images, pool = sources.plan_images(dataset, split, wanted, dataset.split.val_fraction, steps)
     # The pack of an undivided folder stands where a test must be named, and is never predicted.
-    test = pack if info.undivided else pack_of(dataset, info, "test", steps)
+    test = images.pack if info.undivided else pack_of(dataset, info, "test", steps)
     num_test = 0 if info.undivided else sum(info.splits["test"].counts)
     return RealImages(
         dataset=dataset, info=info, images=images, pool=pool, test=test, num_test=num_test
     )
-
-
-def _validation(pool: Counts, fraction: float) -> Counts:
-    number = rounded(exact(fraction) * sum(pool))
-    if not 0 < number < sum(pool):
-        less = "validation" if not number else "training"
-        raise InputError(
-            f"--val-fraction {fraction}: of {sum(pool)} images leaves none for {less}; "
-            f"add images, or say another fraction"
-        )
-    return share(number, pool)

@@ -158,14 +158,15 @@ def _train(
 ) -> None:
     from orchestrator.single import outcome
     from orchestrator.single import training as work
+    from orchestrator.single.performing import workplace
     from orchestrator.single.places import take_place
     from orchestrator.single.showing import shown
 
-    at = work.workplace(take_place(device, threads))
+    at = workplace(take_place(device, threads))
     if not as_json:
         print(outcome.opening(training), flush=True)
-    trials = training.cell.trials
-    watcher = shown(training, sum(not at.is_trained(trial) for trial in trials))
+    to_train = [training.steps[trial.trial] for trial in training.cell.trials]
+    watcher = shown(training, sum(not at.is_done(step) for step in to_train))
     try:
         trained = list(work.train(training, targets, at, watcher))
     finally:

@@ -1,36 +1,20 @@
 """Trains on plain folders in this process, seed by seed, and keeps what is finished."""
 
-import errno
-import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.ledger import Ledger
 from orchestrator.plan import PlannedTrial, Step
-from orchestrator.single.places import Place
+from orchestrator.single.performing import Workplace, for_users
 from orchestrator.single.planning import Training
 from orchestrator.single.saving import save
 from orchestrator.single.settings import flagged
-from orchestrator.steps import (
-    Setting,
-    StepFailed,
-    drop_weights,
-    name_store,
-    perform,
-    source_commit,
-)
+from orchestrator.steps import drop_weights, perform
 from tasks import plugins
-from tasks.caches import cache_dir
 from tasks.errors import InputError
 from tasks.predictions import load_predictions
 from tasks.specs import Progress
-
-DIVERGED = "TrainingDiverged: "
-"""How a failure begins that a lower rate mends."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,45 +44,6 @@ class Watcher(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workplace:
-    """Where trainings are done and kept."""
-
-    ledger: Ledger
-    setting: Setting
-    device: str
-
-    def is_trained(self, trial: PlannedTrial) -> bool:
-        """An earlier command has finished it."""
-        return self.ledger.record("trial", trial.trial) is not None
-
-
-def workplace(place: Place) -> Workplace:
-    """The store of single trainings, in the cache of this machine.
-
-    Threads and device change the last digits and are no part of a key, so each has its own: what
-    is found there is what training again would give.
-
-    Raises InputError where nothing can be written.
-    """
-    folder = cache_dir() / "single" / f"{place.device.partition(':')[0]}-{place.threads}"
-    try:
-        ledger = Ledger(str(folder))
-        ledger.check_writable()
-    except InputError as error:
-        raise InputError(
-            f"the cache {folder} cannot be written; set AUGURY_CACHE to a folder that can"
-        ) from error
-    setting = Setting(
-        store=ledger.uri,
-        store_id=name_store(ledger),
-        commit=source_commit(),
-        keep_weights="selected",
-        threads=place.threads,
-    )
-    return Workplace(ledger=ledger, setting=setting, device=place.device)
-
-
 def train(
     training: Training, targets: Sequence[Path], at: Workplace, watcher: Watcher
 ) -> Iterator[Trained]:
@@ -116,39 +61,18 @@ def train(
         except InputError:
             raise
         except Exception as error:
-            mended = _for_users(error, trial, at)
+            mended = for_users(error, f"seed {trial.seed}", at)
             if mended is None:
                 raise
-            raise mended from error
+            raise flagged(InputError(str(mended).replace("train.lr", "--lr"))) from error
         yield trained
-
-
-def _for_users(error: Exception, trial: PlannedTrial, at: Workplace) -> InputError | None:
-    """What the user can do about a training that failed; None where it is not theirs to mend."""
-    text = str(error)
-    if isinstance(error, StepFailed):
-        text = error.message
-        if error.by_user or text.startswith(DIVERGED):
-            return flagged(InputError(text.removeprefix(DIVERGED).replace("train.lr", "--lr")))
-    # Python, safetensors and torch, of which the last does not say why it cannot write a file.
-    code = re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", text)
-    number = int(code[1] or code[2]) if code else None
-    if number in FULL or "inline_container.cc" in text:
-        why = os.strerror(number) if number else "the disk may be full"
-        return InputError(
-            f"seed {trial.seed}: the cache {at.ledger.local} takes no more ({why}): make room "
-            f"there, or set AUGURY_CACHE to another folder, and run this again"
-        )
-    if isinstance(error, OSError):
-        return InputError(f"seed {trial.seed}: {error}; run this again to go on")
-    return None
 
 
 def _trained(
     training: Training, trial: PlannedTrial, path: Path, at: Workplace, watcher: Watcher
 ) -> Trained:
-    is_new = not at.is_trained(trial)
     step = training.steps[trial.trial]
+    is_new = not at.is_done(step)
     evaluation = training.steps[trial.evaluate]
     tested = [key for key in evaluation.needs if key != step.key] if training.is_tested else []
     for key in dict.fromkeys([*step.needs, *tested]):

@@ -4,15 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.generation import ImageInfo
-
-
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    # Group norm, unlike batch norm, makes an image independent of its batch.
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1),
-        nn.GroupNorm(max(1, outputs // 8), outputs),
-        nn.SiLU(),
-    )
+from tasks.networks.convolutional import doubling, halving
 
 
 class ConditionalVae(nn.Module):
@@ -26,27 +18,19 @@ class ConditionalVae(nn.Module):
         label_size = channels[0]
         self.stem = nn.Conv2d(info.channels, channels[0], 3, padding=1)
         self.encoder_label = nn.Embedding(info.num_classes, channels[0])
-        widths = (channels[0], *channels)
-        self.encoder = nn.Sequential(
-            *(
-                nn.Sequential(_convolution(before, after, stride=2), _convolution(after, after))
-                for before, after in zip(widths, channels, strict=False)
-            )
-        )
+        self.encoder = halving(channels)
         self.moments = nn.Linear(features + label_size, 2 * latent_size)
         self.decoder_label = nn.Embedding(info.num_classes, label_size)
         self.expand = nn.Linear(latent_size + label_size, features)
-        self.decoder = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Upsample(scale_factor=2, mode="nearest"),
-                    _convolution(inputs, outputs),
-                    _convolution(outputs, outputs),
-                )
-                for inputs, outputs in zip(channels[::-1], widths[-2::-1], strict=True)
-            ),
-            nn.Conv2d(channels[0], info.channels, 3, padding=1),
-        )
+        self.decoder = doubling(channels, info.channels)
+
+    def forward(
+        self, images: Tensor, labels: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode, draw with `noise` (N × latent) and decode: logits, mean and log variance."""
+        mean, log_variance = self.encode(images, labels)
+        latents = mean + noise * (0.5 * log_variance).exp()
+        return self.decode(latents, labels), mean, log_variance
 
     def encode(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the posterior, each N × latent, of images in [-1, 1]."""

@@ -288,7 +288,7 @@ def sparse_metric() -> StudyResult:
     return replace(result, metrics=("many_shot", "top1"))
 
 
-EVERY = {
+EVERY: dict[str, Callable[[], StudyResult]] = {
     made.__name__: made
     for made in (
         *(digits, one_seed, partly_failed, no_baseline, nothing_finished),

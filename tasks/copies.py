@@ -1,0 +1,272 @@
+"""Finds images that copy others, exactly or nearly, and tells them from what is only alike.
+
+No network is needed: the nearest of the others by an 8 × 8 thumbnail is compared in detail, and
+what counts as near is measured against images that are alike by honest chance. Copies may have been
+encoded again, mirrored, brightened, moved or cropped a little.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.packs import Indices, Pack
+
+Floats = npt.NDArray[np.float32]
+Kind = Literal["exact", "near"]
+
+COARSE_SIDE = 8
+"""Of the thumbnails by which candidates are found: 64 numbers survive JPEG and small crops, and
+all pairs of 50,000 × 10,000 are compared in about a second."""
+FINE_SIDE = 32
+"""Of the thumbnails by which candidates are confirmed."""
+BLUR = 5
+"""Side of the mean that is taken off: what is left is detail, not the light of the scene."""
+SHIFT = 2
+"""Fine pixels that a copy may have moved, in each direction."""
+ZOOMS = (0.94, 0.88)
+"""Share of either image's side that the other may be a crop of."""
+
+MAX_RATIO = 0.6
+"""Of a candidate's coarse distance to the typical one; above it little was true on CIFAR-10."""
+STRICTNESS = 0.75
+POWER = 5
+"""A pair is near whose distance is below STRICTNESS × typical distance ** POWER. Tuned on sheets of
+the found pairs: CIFAR-10's images differ (typically by 0.83), and nearly all pairs up to 0.3 are
+true; garments of Fashion-MNIST are alike (0.2 to 0.6), and only much closer pairs are copies."""
+EQUAL = 0.003
+"""Below it pictures are equal but for rounding, however alike the images of the data are."""
+STRICTNESS_TINY = 0.1
+TINY_SIDE = 16
+"""Below it images hold too little detail to tell a copy from the same digit by the same hand."""
+
+SAMPLE = 8192
+"""Images among which it is seen what is typical, so that small groups of copies, as of the one car
+that CIFAR-10 holds dozens of times, do not pass for it."""
+TYPICAL_SHARE = 1024
+"""The typical image is the nearest one in so many of the sample, and not the first four."""
+NUM_TYPICAL = 3
+CHUNK, BATCH = 4096, 512
+"""Images read at once; queries compared at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """Some images of a pack."""
+
+    pack: Pack
+    rows: Indices
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """What an image is a copy of."""
+
+    of: int
+    """Row of the pack that was searched."""
+    kind: Kind
+    distance: float
+    """0 for exact copies, else 1 - the correlation of details, 0..1."""
+
+
+def everything(pack: Pack) -> Selected:
+    """All images of a pack."""
+    return Selected(pack=pack, rows=np.arange(len(pack), dtype=np.int64))
+
+
+class CopySearch:
+    """Looks for each of some images whether it copies one of others.
+
+    Memory grows with the number of `queries` alone, and by a few hundred numbers for each.
+    """
+
+    def __init__(self, queries: Selected, originals: Selected, usual: Selected) -> None:
+        """Prepare the search.
+
+        Args:
+            usual: images of the same kind as `originals`, or these themselves, by which is judged
+                how alike two pictures are by honest chance.
+        """
+        self._queries, self._originals, self._usual = queries, originals, usual
+        self._exact: dict[int, int] = {}
+        self._nearest = _Nearest(queries)
+
+    def look(self) -> Iterator[int]:
+        """Do it, and say now and then how many of the originals were looked at."""
+        seen = _Digests(self._queries)
+        pack = self._originals.pack
+        for start in range(0, len(self._originals), CHUNK):
+            rows = self._originals.rows[start : start + CHUNK]
+            for row in rows.tolist():
+                for query in seen.matches(pack, row):
+                    self._exact.setdefault(query, row)
+            self._nearest.look_at(pack, rows)
+            yield start + len(rows)
+
+    def found(self) -> dict[int, Copy]:
+        """Row of a query -> the closest image that it copies, where it copies one."""
+        copies = {q: Copy(of=row, kind="exact", distance=0.0) for q, row in self._exact.items()}
+        for query, near in self._confirmed().items():
+            copies.setdefault(query, near)
+        return copies
+
+    def _confirmed(self) -> dict[int, Copy]:
+        if not len(self._originals) or not len(self._queries):
+            return {}
+        pack, nearest = self._originals.pack, self._nearest
+        typical, likeness = nearest.typical(self._usual)
+        hopeful = _distance(nearest.likeness) < MAX_RATIO * _distance(likeness)
+        views = np.flatnonzero(hopeful)
+        side = min(FINE_SIDE, pack.side, self._queries.pack.side)
+        distance = 1 - nearest.details(views, pack, nearest.rows[views], side)
+        views, distance = views[distance < STRICTNESS], distance[distance < STRICTNESS]
+        details = [1 - nearest.details(views, self._usual.pack, t[views], side) for t in typical]
+        near = distance < threshold(np.median(details, 0), side)
+        found: dict[int, Copy] = {}
+        for view, value in zip(views[near].tolist(), distance[near].tolist(), strict=True):
+            query = int(self._queries.rows[view % len(self._queries)])
+            if query not in found or value < found[query].distance:
+                of = int(nearest.rows[view])
+                found[query] = Copy(of=of, kind="near", distance=max(0.0, value))
+        return found
+
+
+def threshold(usual: Floats, side: int) -> Floats:
+    """The distance below which a pair is near, where images of `side` are typically `usual` apart."""
+    if side < TINY_SIDE:
+        return STRICTNESS_TINY * usual**POWER
+    return np.maximum(STRICTNESS * usual**POWER, EQUAL)
+
+
+class _Digests:
+    """Finds images by the bytes of a file or the pixels."""
+
+    def __init__(self, queries: Selected) -> None:
+        self._rows: dict[str | bytes, list[int]] = {}
+        for row in queries.rows.tolist():
+            self._rows.setdefault(queries.pack.hashes[row], []).append(row)
+            self._rows.setdefault(_pixel_digest(queries.pack, row), []).append(row)
+
+    def matches(self, pack: Pack, row: int) -> Iterator[int]:
+        yield from self._rows.get(pack.hashes[row], ())
+        yield from self._rows.get(_pixel_digest(pack, row), ())
+
+
+def _pixel_digest(pack: Pack, row: int) -> bytes:
+    image = pack.image(row)
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
+
+
+class _Nearest:
+    """The nearest of other images for two views of each query: upright, and behind them mirrored."""
+
+    def __init__(self, queries: Selected) -> None:
+        self._queries = queries
+        upright = _thumbnails(queries.pack, queries.rows.tolist(), COARSE_SIDE)
+        self._vectors = _unit(np.concatenate([upright, upright[:, :, ::-1]]))
+        self.rows = np.zeros(len(self._vectors), np.int64)
+        """Of the pack that was looked at, one a view."""
+        self.likeness = np.full(len(self._vectors), -1, np.float32)
+
+    def look_at(self, pack: Pack, rows: Indices) -> None:
+        """Keep for each view the nearest of `rows`, where it is nearer than those before."""
+        vectors = _unit(_thumbnails(pack, rows.tolist(), COARSE_SIDE))
+        for start in range(0, len(self._vectors), BATCH):
+            mine = slice(start, start + BATCH)
+            likeness = self._vectors[mine] @ vectors.T
+            best = likeness.argmax(1)
+            values = likeness[np.arange(len(best)), best]
+            nearer = values > self.likeness[mine]
+            self.rows[mine][nearer] = rows[best[nearer]]
+            self.likeness[mine][nearer] = values[nearer]
+
+    def typical(self, usual: Selected) -> tuple[list[Indices], Floats]:
+        """Rows that are alike by honest chance, one a view, and the likeness of the first."""
+        size = min(SAMPLE, len(usual))
+        sample = usual.rows[np.linspace(0, len(usual) - 1, size).astype(np.int64)]
+        vectors = _unit(_thumbnails(usual.pack, sample.tolist(), COARSE_SIDE))
+        first = min(max(4, size // TYPICAL_SHARE), size - 1)
+        last = min(first + NUM_TYPICAL, size)
+        rows = np.empty((len(self._vectors), last - first), np.int64)
+        likeness = np.empty(len(self._vectors), np.float32)
+        for start in range(0, len(self._vectors), BATCH):
+            mine = slice(start, start + BATCH)
+            far = -(self._vectors[mine] @ vectors.T)
+            order = np.argpartition(far, range(first, last), axis=1)[:, first:last]
+            rows[mine] = sample[order]
+            likeness[mine] = -np.take_along_axis(far, order[:, :1], 1)[:, 0]
+        return list(rows.T), likeness
+
+    def details(self, views: Indices, pack: Pack, rows: Indices, side: int) -> Floats:
+        """Correlation of the details of views and `rows` at their best alignment, -1..1."""
+        out = np.empty(len(views), np.float32)
+        for start in range(0, len(views), BATCH):
+            mine = slice(start, start + BATCH)
+            out[mine] = self._aligned(views[mine], pack, rows[mine].tolist(), side)
+        return out
+
+    def _aligned(self, views: Indices, pack: Pack, rows: list[int], side: int) -> Floats:
+        queries = self._queries.rows[views % len(self._queries)].tolist()
+        mirrored = (views >= len(self._queries))[:, None, None]
+
+        def query(zoom: float) -> Floats:
+            upright = _thumbnails(self._queries.pack, queries, side, zoom)
+            return np.where(mirrored, upright[:, :, ::-1], upright)
+
+        best = _correlation(query(1), _thumbnails(pack, rows, side))
+        for zoom in ZOOMS:
+            best = np.maximum(best, _correlation(query(zoom), _thumbnails(pack, rows, side)))
+            best = np.maximum(best, _correlation(query(1), _thumbnails(pack, rows, side, zoom)))
+        return best
+
+
+def _thumbnails(pack: Pack, rows: Sequence[int], side: int, zoom: float = 1) -> Floats:
+    """Grey means over areas of the central `zoom` of images: N × side × side, 0..255."""
+    from PIL import Image
+
+    out = np.empty((len(rows), side, side), np.float32)
+    for place, row in enumerate(rows):
+        pixels = pack.image(row)
+        image = Image.fromarray(pixels[..., 0] if pack.channels == 1 else pixels).convert("L")
+        width, height = image.size
+        left, top = width * (1 - zoom) / 2, height * (1 - zoom) / 2
+        box = (left, top, width - left, height - top)
+        # BOX takes whole pixels, so that the mirror of a thumbnail would not be that of its image.
+        out[place] = np.asarray(image.resize((side, side), Image.Resampling.HAMMING, box))
+    return out
+
+
+def _unit(images: Floats) -> Floats:
+    """Flatten to mean 0 and length 1, so that light and contrast do not count; flat ones are 0."""
+    flat = images.reshape(len(images), images.shape[1] * images.shape[2])
+    flat = flat - flat.mean(1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.where(length > 1e-3, flat / np.maximum(length, 1e-3), 0).astype(np.float32)
+
+
+def _distance(likeness: Floats) -> Floats:
+    """Between vectors of length 1, from their product."""
+    return np.sqrt(np.maximum(2 - 2 * likeness, 0))
+
+
+def _correlation(one: Floats, other: Floats) -> Floats:
+    """Of the details of images, N × S × S, at the best shift; -1..1."""
+    from scipy.ndimage import uniform_filter
+
+    one, other = (x - uniform_filter(x, (0, BLUR, BLUR), mode="nearest") for x in (one, other))
+    side = one.shape[1]
+    most = min(SHIFT, side // 8)
+    centre = _unit(one[:, most : side - most, most : side - most])
+    best = np.full(len(one), -1, np.float32)
+    for down in range(2 * most + 1):
+        for right in range(2 * most + 1):
+            height = side - 2 * most
+            window = _unit(other[:, down : down + height, right : right + height])
+            best = np.maximum(best, np.einsum("nd,nd->n", centre, window))
+    return best
