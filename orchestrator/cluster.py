@@ -14,7 +14,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.models import num_parameters
 from orchestrator.plan import Step
 from orchestrator.settings import BYTES_PER_PARAMETER
-from orchestrator.steps import WITHOUT_TORCH
+from orchestrator.steps import ON_CPU
 from tasks.errors import InputError
 from tasks.specs import FilterSpec, FitSpec, SampleSpec, TrialSpec
 
@@ -158,7 +158,7 @@ def _check_store_is_shared(ledger: Ledger) -> None:
 
 def resources(step: Step, cluster: Cluster) -> dict[str, float]:
     """What Ray sets aside for a step: one CPU, and a share of a GPU where there are any."""
-    if not cluster.num_gpus or step.kind in WITHOUT_TORCH:
+    if not cluster.num_gpus or step.kind in ON_CPU:
         return {"CPU": 1.0}
     return {"CPU": 1.0, "GPU": gpu_share(step, cluster.gpu_memory_bytes)}
 

@@ -4,6 +4,7 @@
       run <study>               num_trials, num_finished, num_failed; the report's files
         run <cell>              top1_mean, top1_std, ..., n; params with seed=all
           run seed 0: <cell>    curves by optimizer step, then the scores; params with seed=0
+      run set <name>          set/fid, set/cas, ...; loss/<name> by step of the fit; its pictures
 
 Nothing here knows MLflow: `Runs` is what a server must be able to do.
 """
@@ -13,125 +14,19 @@ import json
 import math
 import re
 import statistics
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
-from orchestrator.report.results import Status
+from orchestrator.runs import CellRun, Kind, Point, Row, Run, Runs, SetRun, StudyRuns, TrialRun
 from tasks.specs import Key
-
-Row = Mapping[str, float]
-"""One evaluation of a running trial: `step` (optimizer steps) and what was measured there."""
-
-Kind = Literal["study", "cell", "trial"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialRun:
-    """One trial of a cell, as far as it got. Its settings are those of the cell, and the seed."""
-
-    key: Key
-    seed: int
-    fold: int | None = None
-    """In cross-validation."""
-    status: Status = "missing"
-    """Only a finished or failed trial becomes a run before it is started."""
-    history: tuple[Row, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """Final values by metric name, never a name that `history` uses; seconds may stand here too."""
-    error: str = ""
-    """One line, where the trial failed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellRun:
-    """One point of the grid with its trials. A deferred trial has no key yet and is left out."""
-
-    label: str
-    coordinates: Mapping[str, Any]
-    """Axis path (or `arm`) -> value; become tags `augury.axis.<path>`, which the UI groups by."""
-    params: Mapping[str, str]
-    """Every setting but the seed, flat. The same names in all cells of a study, or the UI cannot
-    compare them."""
-    trials: tuple[TrialRun, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRuns:
-    """A study with every trial that it asks for now; its name is the experiment's."""
-
-    name: str
-    question: str
-    cells: tuple[CellRun, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One value of a metric."""
-
-    metric: str
-    value: float
-    step: int
-
-
-@dataclass(kw_only=True)
-class Run:
-    """One run as the server holds it, so that only what is new is sent."""
-
-    id: str
-    status: str
-    tags: dict[str, str]
-    params: dict[str, str] = field(default_factory=dict)
-    latest: dict[str, float] = field(default_factory=dict)
-    """Metric -> its value at the highest step."""
-    steps: dict[str, set[int]] = field(default_factory=dict)
-    """Metric -> steps that have a point; asked of the server once, when first needed."""
-
-
-class Runs(Protocol):
-    """A tracking server."""
-
-    def experiment(self, name: str, note: str) -> str:
-        """The id of the experiment called `name`, made if there is none."""
-        ...
-
-    def find(self, experiment: str) -> list[Run]:
-        """All its runs, the oldest first."""
-        ...
-
-    def create(self, experiment: str, tags: Mapping[str, str]) -> Run:
-        """A new run, with the status RUNNING."""
-        ...
-
-    def write(
-        self,
-        run: Run,
-        *,
-        points: Sequence[Point] = (),
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Add to a run. A tag replaces the one of its name; points and params are only added."""
-        ...
-
-    def steps(self, run: Run, metric: str) -> set[int]:
-        """The steps at which `metric` has a point."""
-        ...
-
-    def set_status(self, run: Run, status: str) -> None:
-        """RUNNING, or how it ended: FINISHED, FAILED, KILLED."""
-        ...
-
-    def attach(self, run: Run, file: Path) -> None:
-        """Keep a copy of a report's file beside the run."""
-        ...
-
 
 _IDENTITY: Mapping[Kind, str] = {
     "study": "augury.study",
     "cell": "augury.cell_key",
     "trial": "augury.trial_key",
+    "set": "augury.set_key",
 }
 """The tag by which a run of each kind is found again."""
 
@@ -158,6 +53,7 @@ class _Study:
     runs: dict[tuple[str, str], Run]
     """By kind and identity; also those that the study no longer asks for."""
     cells: list[_Cell] = field(default_factory=list)
+    sets: tuple[SetRun, ...] = ()
 
     @property
     def run(self) -> Run:
@@ -194,16 +90,20 @@ class Mirror:
             for cell in asked.cells
             if cell.trials
         ]
+        study.sets = asked.sets
         tags = {"mlflow.runName": asked.name, "mlflow.note.content": asked.question}
         self._set_status(self._run(study, "study", asked.name, tags), "RUNNING")
         self._retire(study)
         # Backwards: MLflow's table has the latest run on top, and so it reads as the study does.
+        for each in reversed(study.sets):
+            self._write_set(study, each)
         for cell in reversed(study.cells):
             self._cell_run(study, cell)
             for trial in reversed(cell.trials.values()):
                 self._write_outcome(study, cell, trial)
             self._summarise_cell(study, cell)
         self._summarise_study(study)
+        self._keep(study.run, asked.files, "sets")
 
     def started(self, key: Key) -> None:
         """Open the run of a trial, or reopen the one that an earlier driver left."""
@@ -234,7 +134,7 @@ class Mirror:
     def attach(self, name: str, files: Sequence[Path]) -> None:
         """Keep copies of a report's files beside the run of an opened study."""
         for file in files:
-            self._server.attach(self._studies[name].run, file)
+            self._server.attach(self._studies[name].run, file, "report")
 
     def close(self) -> None:
         """Leave no run running: what has not ended by now was stopped."""
@@ -262,7 +162,7 @@ class Mirror:
 
     def _retire(self, study: _Study) -> None:
         """Tag the runs that an edited study no longer asks for, so that a filter can hide them."""
-        asked = {("study", study.name)}
+        asked = {("study", study.name), *(("set", each.key) for each in study.sets)}
         for cell in study.cells:
             asked |= {("cell", cell.key)} | {("trial", key) for key in cell.trials}
         for place, run in study.runs.items():
@@ -295,6 +195,37 @@ class Mirror:
         }
         params = {**cell.spec.params, "seed": str(trial.seed), **fold}
         return self._run(study, "trial", trial.key, tags, params)
+
+    def _write_set(self, study: _Study, each: SetRun) -> None:
+        """Bring a set up to date. It is over when it is told of, so it is never left running."""
+        tags = {
+            "mlflow.runName": f"set {each.name}",
+            "mlflow.parentRunId": study.run.id,
+            "augury.set": each.name,
+            "augury.error": each.error,
+            **each.tags,
+        }
+        run = self._run(study, "set", each.key, tags, each.params)
+        if run.status != "FINISHED":  # which is said last: the curves of such a run are complete
+            self._write_rows(run, each.losses)
+        self._write_values(run, each.measures, step=0)
+        self._keep(run, each.files, "pictures")
+        self._set_status(run, each.status.upper())
+
+    def _keep(self, run: Run, files: Mapping[str, bytes], folder: str) -> None:
+        """Keep these files beside a run, once: a tag says which of them are there."""
+        if not files:
+            return
+        text = [(name, hashlib.sha256(files[name]).hexdigest()) for name in sorted(files)]
+        digest = hashlib.sha256(json.dumps(text).encode()).hexdigest()[:16]
+        if run.tags.get(f"augury.{folder}") == digest:
+            return
+        with tempfile.TemporaryDirectory() as place:
+            for name, content in files.items():
+                file = Path(place, name)
+                file.write_bytes(content)
+                self._server.attach(run, file, folder)
+        self._set_tags(run, {f"augury.{folder}": digest})
 
     def _run(
         self,
@@ -362,7 +293,7 @@ class Mirror:
     def _write_rows(self, run: Run, rows: Sequence[Row]) -> None:
         """Add the points of curves at steps that have none."""
         points = {
-            (name, int(row["step"])): value
+            (_named(name), int(row["step"])): value
             for row in rows
             for name, value in row.items()
             if name != "step"
@@ -379,7 +310,7 @@ class Mirror:
     def _write_values(self, run: Run, values: Mapping[str, float], step: int) -> None:
         """Make `values` the latest of their metrics: at `step`, or later where that is past."""
         points = []
-        for name, value in values.items():
+        for name, value in ((_named(name), value) for name, value in values.items()):
             if name not in run.latest:
                 points.append(Point(metric=name, value=value, step=step))
             elif not math.isclose(run.latest[name], value, rel_tol=1e-12):
@@ -413,7 +344,11 @@ def _place_tags(cell: CellRun) -> dict[str, str]:
 
 def _cut(texts: Mapping[str, str], length: int) -> dict[str, str]:
     """Names and texts as MLflow takes them; other characters in a name are an error to it."""
-    return {re.sub(r"[^\w.\- :/]", "_", name)[:250]: text[:length] for name, text in texts.items()}
+    return {_named(name): text[:length] for name, text in texts.items()}
+
+
+def _named(name: str) -> str:
+    return re.sub(r"[^\w.\- :/]", "_", name)[:250]
 
 
 def _cell_metrics(finished: Sequence[TrialRun]) -> dict[str, float]:

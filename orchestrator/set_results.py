@@ -130,7 +130,7 @@ def _filtered(ledger: Ledger, key: Key | None) -> FilterResult | None:
     return FilterResult(
         drawn=tuple(result["drawn"]),
         kept=tuple(result["kept"]),
-        dropped={name: tuple(counts) for name, counts in result["dropped"].items()},
+        dropped={each["filter"]: tuple(each["counts"]) for each in result["dropped"]},
     )
 
 

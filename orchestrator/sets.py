@@ -146,7 +146,7 @@ def _generated(
     set_key, shards = _shards(recipe, steps, label)
     kept = None
     if each.filters:
-        kept = set_key = _filtered(each, recipe, shards, real, extractor, steps)
+        kept = set_key = _filtered(each, recipe, set_key, shards, real, extractor, steps)
     gathered = shards if kept is None else (kept,)
     gather = GatherSpec(
         synthetic=set_key, shards=gathered, classes=real.info.classes, size=real.size
@@ -168,17 +168,26 @@ def _generated(
 def _filtered(
     each: GeneratedSet,
     recipe: SetSpec,
+    drawn: Key,
     shards: tuple[Key, ...],
     real: RealImages,
     extractor: Plugin | None,
     steps: Steps,
 ) -> Key:
     """Plan the filters of a set. What they see images by knows the generator's images alone."""
-    needed = any(plugins.module("filters", chosen.name).NEEDS for chosen in each.filters)
+    needed = {
+        need
+        for chosen in each.filters
+        for need in plugins.module("filters", chosen.name).needs(chosen.config)
+    }
     used = extractor if needed else None
+    if "probabilities" in needed or (needed and extractor is None):
+        # Published networks do not know the classes.
+        used = plugins.plugin("extractors", "classifier")
     # A classifier that saw more labels would let them into the set.
     fitted = None if used is None else fit_extractor(used, real.images, real, steps)
     spec = FilterSpec(
+        drawn=drawn,
         synthetic=recipe,
         filters=each.filters,
         refill=each.settings.refill,

@@ -42,8 +42,11 @@ from tasks.specs import (
     canonical,
 )
 
-WITHOUT_TORCH = ("pack", "gather", "duplicates", "fidelity", "audit", "gate")
-"""Kinds of step that compute no network."""
+WITHOUT_TORCH = ("pack", "gather", "duplicates", "gate")
+"""Kinds of step that load no torch."""
+
+ON_CPU = (*WITHOUT_TORCH, "fidelity", "audit")
+"""Kinds of step that compute no network, and so need no GPU."""
 
 OF_DATA = ("pack", "gather", "duplicates")
 """Kinds whose errors by the user lie in the data: nothing is noted, as mended data has another

@@ -17,15 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.mirror import (
-    CellRun,
-    Mirror,
-    Point,
-    Row,
-    Run,
-    StudyRuns,
-    TrialRun,
-)
+from orchestrator.mirror import Mirror
+from orchestrator.runs import CellRun, Point, Row, Run, SetRun, StudyRuns, TrialRun
 from tasks.specs import Key
 
 if TYPE_CHECKING:
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UI_ENVIRONMENT",
     "CellRun",
+    "SetRun",
     "StudyRuns",
     "SyncReport",
     "Tracker",
@@ -318,8 +312,8 @@ class _Server:
         else:
             self._ask(self._client.set_terminated, run.id, status)
 
-    def attach(self, run: Run, file: Path) -> None:
-        self._ask(self._client.log_artifact, run.id, str(file), "report")
+    def attach(self, run: Run, file: Path, folder: str) -> None:
+        self._ask(self._client.log_artifact, run.id, str(file), folder)
 
     def _ask(
         self, call: Callable[Args, Answer], *args: Args.args, **options: Args.kwargs

@@ -9,8 +9,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.packs import Pack
 from tasks.predict import predict
 from tasks.predictions import load_predictions
+from tasks.reference import sized
 from tasks.results import write_result
 from tasks.specs import CasSpec, Checkpoints, EvaluateSpec, Key, Progress, TrialSpec, Work
 from tasks.train import train
@@ -30,12 +32,11 @@ def cas(
     """
     started = time.perf_counter()
     trial = "0" * 64
-    yield from train(TrialSpec(cell=spec.cell, seed=spec.seed), packs, out, checkpoints, device)
+    cell = sized(spec.cell, Pack(packs[spec.cell.images.pack]))
+    yield from train(TrialSpec(cell=cell, seed=spec.seed), packs, out, checkpoints, device)
     # In cross-validation the test pack is the train pack, a fold of which is what is tested on.
     held_out = spec.cell.images if spec.cell.images.fold is not None else None
-    evaluation = EvaluateSpec(
-        trial=trial, test=spec.test, held_out=held_out, classes=spec.classes
-    )
+    evaluation = EvaluateSpec(trial=trial, test=spec.test, held_out=held_out, classes=spec.classes)
     yield from predict(evaluation, {trial: out, spec.test: packs[spec.test]}, out, device)
     last = load_predictions(out / "predictions.npz").by("last", spec.classes)
     top1 = float((last.probabilities.argmax(1) == last.labels).mean())

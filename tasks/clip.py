@@ -128,6 +128,10 @@ class Clip:
         self._tokenizer = tokenizer
         self._processor = processor
 
+    def to(self, device: str) -> None:
+        """Move the weights."""
+        self._model.to(device)
+
     def texts(self, texts: Sequence[str]) -> "Tensor":
         """Encode texts, N × size; what exceeds the context of the model is cut off."""
         import torch

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.packs import Pack
+from tasks.reference import sized
 from tasks.specs import Checkpoints, ExtractorSpec, Key, TrialSpec, Work
 from tasks.train import train
 
@@ -15,4 +17,5 @@ def fit_extractor(
     device: str = "cpu",
 ) -> Work:
     """Train on the real images of its cell, and write weights and figures as a trial does."""
-    yield from train(TrialSpec(cell=spec.cell, seed=spec.seed), packs, out, checkpoints, device)
+    cell = sized(spec.cell, Pack(packs[spec.cell.images.pack]))
+    yield from train(TrialSpec(cell=cell, seed=spec.seed), packs, out, checkpoints, device)

@@ -109,7 +109,7 @@ def _common_stamp(spec: FidelitySpec, inputs: Mapping[Key, Path]) -> dict[str, s
     keys = (spec.features, spec.real.train_features, spec.real.test_features)
     stamps = [load_features(inputs[key]).stamp for key in keys]
     for other in stamps[1:]:
-        for name in stamps[0].keys() | other.keys():
+        for name in sorted(stamps[0].keys() | other.keys()):
             if stamps[0].get(name) != other.get(name):
                 raise InputError(
                     f"features of {name} {stamps[0].get(name)} and of {name} {other.get(name)} "

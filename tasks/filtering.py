@@ -3,9 +3,9 @@
 A file of `tasks/filters/` holds
 
 - `VERSION`, an integer that is raised when results change;
-- `NEEDS`: which of `features` and `probabilities` of an extractor it looks at, as a tuple;
 - `Config`, frozen and strict;
-- `build(config, classes)`, which returns a Filter.
+- `needs(config)`: which of `features` and `probabilities` of an extractor it looks at;
+- `build(config, classes, device)`, which returns a Filter.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tasks.errors import InputError
 from tasks.extraction import Features
 from tasks.packs import Pixels
 
@@ -42,6 +43,25 @@ class Candidates:
             features=None if self.features is None else self.features[mask],
             probabilities=None if self.probabilities is None else self.probabilities[mask],
         )
+
+
+def probabilities_of(candidates: Candidates, name: str) -> Features:
+    """What an extractor gives each class.
+
+    Raises InputError, naming the filter, where the extractor does not know the classes.
+    """
+    if candidates.probabilities is None:
+        raise InputError(
+            f"filter {name} looks at class probabilities, which this extractor does not give: use "
+            "extractor: classifier"
+        )
+    return candidates.probabilities
+
+
+def features_of(candidates: Candidates, name: str) -> Features:
+    """What an extractor says of each image; `name` is the filter that asks."""
+    assert candidates.features is not None, f"{name} says that it needs features"
+    return candidates.features
 
 
 class Filter(Protocol):

@@ -240,7 +240,7 @@ def _illustrate(
     real = pack.batch(indices[firsts], side)
     pictures = generator.illustrate(torch.from_numpy(labels), rngs, real)
     arrays = {name: each.permute(0, 1, 3, 4, 2).numpy() for name, each in pictures.items()}
-    np.savez_compressed(out / "visuals.npz", allow_pickle=False, **arrays)
+    np.savez_compressed(out / "visuals.npz", **arrays)  # type: ignore[arg-type]
 
 
 def memory_peak_bytes(device: str) -> int:

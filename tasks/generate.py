@@ -95,11 +95,12 @@ class Sampler:
                 f"images of class {name!r} are asked for; the generator was fitted on none"
             )
         source = real[class_index % len(real)] if needs_sources(sampling) else None
-        means = source is not None and getattr(sampling, "posterior", "sample") == "mean"
-        if means and class_index >= len(real):
+        posterior = getattr(sampling, "posterior", None)
+        if source is not None and posterior != "sample" and class_index >= len(real):
+            fewer = "fewer" if posterior is None else "posterior='sample' or fewer"
             raise InputError(
-                f"posterior='mean' makes each image once: class {name!r} has {len(real)} training "
-                f"images, {class_index + 1} are asked for; use posterior='sample' or fewer"
+                f"reconstructions without noise make each image once: class {name!r} has "
+                f"{len(real)} training images, {class_index + 1} are asked for; use {fewer}"
             )
         return Place(
             label=label,

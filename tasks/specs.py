@@ -399,8 +399,10 @@ class FilterSpec:
     """Drop images of a generated set, and draw others in their place until the quota is met."""
 
     KIND: ClassVar[str] = "filter"
+    drawn: Key
+    """Of the set as it was drawn first."""
     synthetic: SetSpec
-    """What is drawn first; its counts are the quota, and refills go on behind them."""
+    """Its recipe: counts are the quota, and refills go on behind them."""
     filters: tuple[Plugin, ...]
     """In the order in which an image meets them."""
     refill: bool

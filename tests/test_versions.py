@@ -28,18 +28,33 @@ PLUGIN_KINDS = (
 )
 REWRITE = "python -m tests.test_versions"
 
+TRAINING = (
+    *("tasks/train.py", "tasks/stepping.py", "tasks/drawing.py", "tasks/feeding.py"),
+    *("tasks/inference.py", "tasks/images.py", "tasks/views.py", "tasks/packs.py"),
+    *("tasks/classification.py", "tasks/initialisation.py", "tasks/companion.py"),
+    *("tasks/augmentation.py", "tasks/classifiers/_checkpoints.py"),
+)
 STEPS = {
     "pack": ("tasks/pack.py", "tasks/packs.py"),
-    "duplicates": ("tasks/duplicates.py", "tasks/packs.py"),
+    "duplicates": ("tasks/duplicates.py", "tasks/copies.py", "tasks/packs.py"),
     "fit": ("tasks/fit.py", "tasks/generation.py", "tasks/packs.py"),
     "sample": ("tasks/generate.py", "tasks/generation.py", "tasks/packs.py"),
+    "filter": ("tasks/filter.py", "tasks/filtering.py", "tasks/generate.py", "tasks/features.py"),
     "gather": ("tasks/pack.py", "tasks/packs.py"),
-    "trial": (
-        *("tasks/train.py", "tasks/stepping.py", "tasks/drawing.py", "tasks/feeding.py"),
-        *("tasks/inference.py", "tasks/images.py", "tasks/views.py", "tasks/packs.py"),
-        *("tasks/classification.py", "tasks/initialisation.py", "tasks/companion.py"),
-        *("tasks/augmentation.py", "tasks/classifiers/_checkpoints.py"),
+    "extractor": ("tasks/extractor.py", "tasks/reference.py", *TRAINING),
+    "features": ("tasks/features.py", "tasks/extraction.py", "tasks/packs.py"),
+    "fidelity": (
+        *("tasks/fidelity.py", "tasks/neighbours.py", "tasks/extraction.py", "tasks/packs.py"),
+        *("tasks/measures/catalogue.py", "tasks/measures/frechet.py", "tasks/measures/kernel.py"),
+        *("tasks/measures/manifold.py", "tasks/measures/projection.py"),
     ),
+    "cas": ("tasks/cas.py", "tasks/reference.py", "tasks/predict.py", *TRAINING),
+    "audit": (
+        *("tasks/audit.py", "tasks/copies.py", "tasks/neighbours.py", "tasks/extraction.py"),
+        "tasks/packs.py",
+    ),
+    "gate": ("tasks/gate.py",),
+    "trial": TRAINING,
     "evaluate": (
         *("tasks/predict.py", "tasks/inference.py", "tasks/images.py", "tasks/predictions.py"),
         "tasks/companion.py",
@@ -119,6 +134,7 @@ def own_parts(path: str) -> Iterator[str]:
         for module in modules:
             file = Path(*module.split(".")).with_suffix(".py")
             own = file.parts[:2] == ("tasks", "networks") or file.name.startswith("_")
+            own = own or file.name == "clip.py"
             if file.parts[0] == "tasks" and own and (ROOT / file).is_file():
                 yield file.as_posix()
 

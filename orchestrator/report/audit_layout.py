@@ -7,7 +7,7 @@ from orchestrator.report.fidelity import set_labels
 from orchestrator.report.layout import Grid, Line
 from orchestrator.report.results import QUANTILES, FilterResult, StudyResult
 
-SHOWN_QUANTILES = {"1 %": QUANTILES.index(0.01), "median": QUANTILES.index(0.5)}
+DISTANCES = ("synthetic_to_train", "synthetic_to_test", "test_to_train")
 
 
 def audit_grid(result: StudyResult) -> Grid:
@@ -34,26 +34,27 @@ def audit_grid(result: StudyResult) -> Grid:
 
 def distance_grid(result: StudyResult) -> Grid:
     """One line an audited set: the 1 % quantile and the median of each distance."""
-    series = ("synthetic_to_train", "synthetic_to_test", "test_to_train")
-    headings = [f"{name.replace('_', ' ')}: {end}" for name in series for end in SHOWN_QUANTILES]
     labels = set_labels(result)
     lines = [
         Line(
             texts=(
                 labels[each.key],
-                *(
-                    wording.significant(each.audit.quantiles[name][place])
-                    if len(each.audit.quantiles.get(name, ())) > place
-                    else wording.NONE
-                    for name in series
-                    for place in SHOWN_QUANTILES.values()
-                ),
+                *(_quantiles(each.audit.quantiles.get(name, ())) for name in DISTANCES),
             )
         )
         for each in result.sets
         if each.audit is not None and each.audit.quantiles
     ]
-    return Grid(headings=("set", *headings), num_names=1, lines=tuple(lines))
+    headings = ("set", *(name.replace("_", " ") for name in DISTANCES))
+    return Grid(headings=headings, num_names=1, lines=tuple(lines))
+
+
+def _quantiles(values: Sequence[float]) -> str:
+    """`0.310 / 1.90`, the 1 % quantile and the median."""
+    if len(values) < len(QUANTILES):
+        return wording.NONE
+    shown = (values[QUANTILES.index(at)] for at in (0.01, 0.5))
+    return " / ".join(map(wording.significant, shown))
 
 
 def filter_grid(result: StudyResult) -> Grid:

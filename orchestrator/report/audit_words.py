@@ -20,7 +20,7 @@ def audit_remarks(result: StudyResult) -> tuple[Remark, ...]:
         if (note := copies_note(audit))
     ]
     stopped = [
-        Remark(title=name, text=" ".join(audit.gate.split()), warning=True)
+        Remark(title=f"{name}: stopped", text=" ".join(audit.gate.split()), warning=True)
         for name, audit in audited
         if audit.gate
     ]

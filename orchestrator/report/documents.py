@@ -63,9 +63,9 @@ def _sets(result: StudyResult) -> list[str]:
     ranked: list[str] = []
     for ranking, grid in ranking_grids(result):
         ranked += [f"{_md(ranking_caption(result, ranking))}:", _md_table(grid)]
-    measured = _parts(_md_table(fidelity_grid(result)), _told(fidelity_remarks(result)))
+    known = _told(fidelity_remarks(result)) if is_measured(result) else ""
     return [
-        *_section("Synthetic sets", measured),
+        *_section("Synthetic sets", _parts(_md_table(fidelity_grid(result)), known)),
         *_section("Measures and gain", _parts(*ranked, _told(ranking_remarks(result)))),
         *_section("Audit", _parts(_told(audit_remarks(result)), _md_table(audit_grid(result)))),
         *_section("Filters", _parts(_md_table(filter_grid(result)), _told(filter_remarks(result)))),

@@ -72,7 +72,7 @@ def _draw(axes: "Axes", found: Correlation, members: Sequence[tuple[SetGroup, Ga
         axes.plot([x], [y], "o", ms=4.5, color=colour, zorder=3)
         offset = {"xytext": (4, 3), "textcoords": "offset points"}
         axes.annotate(str(number), (x, y), fontsize=8, color=INK, **offset)  # type: ignore[arg-type]
-    rho = "" if found.rho is None else f"   rho {found.rho + 0.0:+.2f}".replace("-", "−")
+    rho = "" if found.rho is None else f", rho {found.rho + 0.0:+.2f}".replace("-", "−")
     axes.set_title(f"{measure.heading}{rho}", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.locator_params(axis="x", nbins=4)

@@ -38,6 +38,7 @@ def _template() -> "Template":
         lstrip_blocks=True,
     )
     environment.filters["bind"] = _bind
+    environment.filters["cut"] = _cut
     environment.filters["breakable"] = _breakable
     environment.filters["breakable_attribute"] = _breakable_attribute
     return environment.get_template("page.html.jinja")
@@ -50,6 +51,10 @@ def _source(name: str) -> str:
 def _bind(text: str) -> str:
     """Keep a number and its sign on one line: `95 %`, `p = 0.25`."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\b[pn]) (?==)|(?<==) (?=\d)", "\N{NO-BREAK SPACE}", text)
+
+
+def _cut(name: str) -> str:
+    return drawing.short(name, 14)
 
 
 def _breakable(text: str) -> "Markup":

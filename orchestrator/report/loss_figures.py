@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ABREAST = 4
+ABREAST = 5
 MOST_LOSSES = 8
 """Of a generator."""
 MOST_POINTS = 150
 """Of a curve; more are averaged."""
-PANEL = (2.5, 1.75)
+PANEL = (2.0, 1.6)
 """Inches."""
 WIDE_SPAN = 30.0
 """Largest value by smallest from which a loss is drawn on a logarithmic scale."""
@@ -101,6 +101,7 @@ def _draw(axes: "Axes", name: str, fitted: Sequence[SetResult]) -> None:
     if is_wide:
         axes.set_yscale("log")
         axes.minorticks_off()
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_title(short(name, 22) + (" (log)" if is_wide else ""), fontsize=9)
     axes.tick_params(labelsize=8)
     axes.locator_params(axis="x", nbins=4)

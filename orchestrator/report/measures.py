@@ -59,7 +59,7 @@ KNOWN: Mapping[str, Measure] = {
         Measure(name="density", title="density", higher_is_better=True, decimals=3),
         Measure(name="coverage", title="coverage", higher_is_better=True, decimals=3),
         Measure(name=CAS, title="cas %", higher_is_better=True, scale=100, decimals=2),
-        Measure(name=RECONSTRUCTION, title="reconstruction MSE", higher_is_better=False),
+        Measure(name=RECONSTRUCTION, title="rec. MSE", higher_is_better=False),
     )
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report import wording
+from orchestrator.report.fidelity import fit_state, groups
 from orchestrator.report.reading import commands, duplicate_notes, place_name
 from orchestrator.report.results import CellResult, StudyResult, TrialResult
 from orchestrator.report.set_panels import data_address
@@ -168,6 +169,7 @@ def provenance(result: StudyResult) -> dict[str, str]:
         "study": result.name,
         "baseline": ", ".join(f"{axis} = {value}" for axis, value in result.baseline.items()),
         "model": "; ".join(dict.fromkeys(map(_model, result.cells))),
+        "generators": "; ".join(_generators(result)),
         "seeds": ", ".join(map(str, result.seeds)),
         "folds": str(result.folds or ""),
         "classes": str(len(result.classes)),
@@ -179,6 +181,18 @@ def provenance(result: StudyResult) -> dict[str, str]:
         "command": "\n".join(commands(result)),
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def _generators(result: StudyResult) -> list[str]:
+    """The size of each generator, and how long it was fitted."""
+    found = []
+    for group in groups(result):
+        fits = [fit for fit in group.fits if fit_state(fit) == "finished"]
+        if fits:
+            size = f"{wording.millions(fits[0].num_parameters)} M parameters"
+            steps = wording.counted(fits[0].num_steps, "step")
+            found.append(f"{group.label} ({size}, {steps})")
+    return found
 
 
 def _model(cell: CellResult) -> str:

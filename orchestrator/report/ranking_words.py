@@ -15,7 +15,7 @@ from orchestrator.report.set_words import context_text
 def ranking_remarks(result: StudyResult) -> tuple[Remark, ...]:
     """How to read the rank correlations, and where there are none."""
     found = rankings(result)
-    if not shown_measures(result) or not gains(result):
+    if not shown_measures(result) or not gains(result) or len(groups(result)) < 2:
         return ()
     large = [ranking for ranking in found if len(ranking.labels) > 2]
     if not large:

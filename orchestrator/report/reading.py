@@ -206,15 +206,19 @@ def notes(result: StudyResult) -> tuple[str, ...]:
 
 
 def leak_notes(result: StudyResult) -> tuple[str, ...]:
-    """A line for each synthetic set with copies of test images, or whose trials were stopped."""
+    """A line for each synthetic set with copies of test images, or whose trials were stopped.
+
+    What failed trials say of a gate is not said again.
+    """
     labels = set_labels(result)
+    told = {trial.error for cell in result.cells for trial in cell.trials}
     lines = []
     for each in result.sets:
         if (audit := each.audit) is None:
             continue
-        if audit.gate:
-            lines.append(f"the audit stopped the trials of {labels[each.key]}: {audit.gate}")
-        elif audit.test_exact + audit.test_near:
+        if audit.gate and not any(audit.gate in error for error in told):
+            lines.append(f"trials of {labels[each.key]} were stopped: {audit.gate}")
+        elif audit.test_exact + audit.test_near and not audit.gate:
             lines.append(f"set {labels[each.key]}: {copies_note(audit)}")
     return tuple(lines)
 

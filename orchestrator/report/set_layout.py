@@ -158,7 +158,7 @@ def cost_columns(result: StudyResult) -> Columns:
     found = groups(result)
     return {
         **stability_columns(result),
-        "time of a fit": [_fit_time(group) for group in found],
+        "fit time": [_fit_time(group) for group in found],
         "peak memory": [
             wording.memory(max((fit.peak_memory_bytes for fit in group.fits), default=0))
             for group in found

@@ -13,14 +13,17 @@ from orchestrator.report.audit_layout import (
 from orchestrator.report.audit_words import audit_remarks, filter_remarks
 from orchestrator.report.fidelity import groups, set_labels
 from orchestrator.report.gain_figure import gain_figure
+from orchestrator.report.gains import gains
 from orchestrator.report.layout import Grid
 from orchestrator.report.loss_figures import loss_figures
+from orchestrator.report.page_tables import READING
 from orchestrator.report.ranking_words import ranking_caption, ranking_remarks
 from orchestrator.report.results import StudyResult
 from orchestrator.report.set_layout import (
     Columns,
     cost_columns,
     gain_columns,
+    is_indication,
     is_measured,
     measure_columns,
     ranking_grids,
@@ -85,8 +88,9 @@ def set_table(result: StudyResult) -> Grid | None:
     columns: Columns = {}
     if is_measured(result):
         columns |= _stacked(measure_columns(result))
-    columns |= _with_interval(gain_columns(result))
+    columns |= _with_interval(_doubted(result, gain_columns(result)))
     columns |= {**stability_columns(result), **cost_columns(result)}
+    columns.pop("parameters (M)")  # they stand under provenance: the table is wide enough
     return set_grid(result, columns)
 
 
@@ -98,18 +102,26 @@ def _stacked(columns: Columns) -> Columns:
     }
 
 
+def _doubted(result: StudyResult, columns: Columns) -> Columns:
+    """With a word where no test confirms the direction of a gain."""
+    found = gains(result)
+    marks = ["\nnot confirmed" if is_indication(found.get(g.key)) else "" for g in groups(result)]
+    return {
+        heading: [text + mark for text, mark in zip(texts, marks, strict=True)]
+        if heading == READING
+        else texts
+        for heading, texts in columns.items()
+    }
+
+
 def _with_interval(columns: Columns) -> Columns:
     """With the interval below the gain, instead of a column."""
     if not columns:
         return {}
-    pairs = zip(columns["gain (points)"], columns["95 % interval"], strict=True)
+    rest = dict(columns)
+    pairs = zip(rest.pop("gain (points)"), rest.pop("95 % interval"), strict=True)
     texts = [gain if end == wording.NONE else f"{gain}\n{end}" for gain, end in pairs]
-    rest = {
-        name: column
-        for name, column in columns.items()
-        if name not in ("gain (points)", "95 % interval")
-    }
-    return {"gain (points), 95 % interval": texts, **rest}
+    return {"gain (points)": texts, **rest}
 
 
 def _filter_classes(result: StudyResult) -> list[tuple[str, Grid]]:

@@ -47,8 +47,13 @@ def set_caption(result: StudyResult) -> str:
     return " ".join(("Synthetic sets.", *said))
 
 
+_FIRST = ("extractor", "weights", "features", "resize", "size", "dtype")
+"""Of a stamp, what tells a reader most."""
+
+
 def _stamp(stamp: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in stamp.items())
+    order = sorted(stamp, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    return ", ".join(f"{name.replace('_', ' ')} {stamp[name]}" for name in order)
 
 
 def _warnings(result: StudyResult) -> tuple[Remark, ...]:

@@ -1,9 +1,6 @@
 """Makes images with a generator that was read from a file, batch by batch, into a folder."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import batched
 from typing import Any
 
 from orchestrator.single.generator_files import GeneratorFile
@@ -13,14 +10,6 @@ from tasks.errors import InputError
 from tasks.generate import ENOUGH_TO_TELL, Made, Place, image_seed, is_flat, shard_table
 from tasks.generation import Generator
 from tasks.specs import Counts, Progress
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """How many images were made now, and how fast."""
-
-    num_new: int
-    seconds: float
 
 
 def planned_entries(counts: Counts, sampling: Any, seed: int) -> list[Entry]:
@@ -44,21 +33,24 @@ def draw(
     folder: SetFolder,
     device: str,
     watcher: Bar | Lines,
-) -> Drawn:
+) -> int:
     """Make the images that the folder lacks. Batches are those of a study: they are made whole.
+
+    Returns how many were made.
 
     Raises InputError where they cannot be written, or the weights do not fit.
     """
-    batches = list(batches_of(entries, sampling.batch_size))
+    size = sampling.batch_size
+    batches = [entries[first : first + size] for first in range(0, len(entries), size)]
     missing = [batch for batch in batches if not all(map(folder.has, batch))]
     num_left = sum(map(len, missing))
     if not num_left:
-        return Drawn(num_new=0, seconds=0.0)
+        return 0
     from tasks.devices import prepare
 
     prepare(device)
     network = file.network(device)
-    begun, num_new = time.monotonic(), 0
+    num_new = 0
     for batch in missing:
         for entry, png in _made(network, batch, sampling, folder.classes):
             if not folder.has(entry):
@@ -67,7 +59,7 @@ def draw(
         num_left -= len(batch)
         done = Progress(done=len(entries) - num_left, total=len(entries))
         watcher.show(f"sample {file.chosen.name}", done, "images")
-    return Drawn(num_new=num_new, seconds=time.monotonic() - begun)
+    return num_new
 
 
 def _made(

@@ -13,14 +13,14 @@ from orchestrator.parsing import parse_subset
 from orchestrator.plan import Step
 from orchestrator.single import sources
 from orchestrator.single.documents import written_json
-from orchestrator.single.generator_files import FittedOn, GeneratorNote, save_generator
+from orchestrator.single.generator_files import GeneratorNote, fitted_on, save_generator
 from orchestrator.single.performing import Watcher, Workplace, carry_out, outstanding
 from orchestrator.single.places import aside, unwritten
 from orchestrator.steps import fetch_pack
 from orchestrator.validating import config_of, field_names
 from tasks import plugins
 from tasks.errors import InputError, nearest
-from tasks.specs import FitSpec, Key, Plugin, canonical
+from tasks.specs import FitSpec, Key, PackSpec, Plugin, canonical
 
 HISTORY = "losses.json holds the history"
 """How the message of a fit that diverged ends."""
@@ -162,7 +162,9 @@ def _note(planned: Fit, record: Mapping[str, Any], at: Workplace) -> GeneratorNo
     from tasks.generation import image_info
     from tasks.packs import Pack
 
-    spec, source = planned.spec, planned.source
+    spec = planned.spec
+    pack = planned.steps[spec.images.pack].spec
+    assert isinstance(pack, PackSpec)
     info, _ = image_info(Pack(fetch_pack(at.ledger, spec.images.pack)))
     return GeneratorNote(
         generator=spec.generator.name,
@@ -173,17 +175,7 @@ def _note(planned: Fit, record: Mapping[str, Any], at: Workplace) -> GeneratorNo
         height=info.height,
         width=info.width,
         classes=info.classes,
-        images=FittedOn(
-            dataset=source.dataset.reader.name,
-            split=planned.split,
-            digest=source.info.splits[planned.split].digest,
-            size=source.dataset.split.size,
-            grayscale=source.dataset.split.grayscale,
-            split_seed=spec.images.split_seed,
-            validation=spec.images.validation,
-            validation_apart=spec.images.validation_pack is not None,
-            training=spec.images.training,
-        ),
+        images=fitted_on(pack, spec.images),
         fit=planned.step.key,
         steps=record["size"],
         num_parameters=record["result"]["num_parameters"],

@@ -14,7 +14,7 @@ from orchestrator.single.places import aside, unwritten
 from tasks import plugins
 from tasks.errors import InputError, nearest
 from tasks.generation import LARGEST_SIDE, Generator, ImageInfo
-from tasks.specs import STRICT, Counts, Plugin
+from tasks.specs import STRICT, Counts, ImagesSpec, PackSpec, Plugin
 
 FORMAT = 1
 """Raised when an older Augury could not read the note."""
@@ -40,6 +40,24 @@ class FittedOn:
     validation_apart: bool
     """Those are a split of their own."""
     training: Counts
+    fold: tuple[int, int] | None = None
+    """In cross-validation: that slice, of so many, was held out before all others."""
+
+
+def fitted_on(pack: PackSpec, images: ImagesSpec) -> FittedOn:
+    """Which images a fit sees."""
+    return FittedOn(
+        dataset=pack.reader.name,
+        split=pack.split,
+        digest=pack.digest,
+        size=pack.size,
+        grayscale=pack.grayscale,
+        split_seed=images.split_seed,
+        validation=images.validation,
+        validation_apart=images.validation_pack is not None,
+        training=images.training,
+        fold=images.fold,
+    )
 
 
 @strict_dataclass(frozen=True, kw_only=True, config=STRICT)

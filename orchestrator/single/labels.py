@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.single.documents import read_json
 from orchestrator.single.places import some
+from orchestrator.single.set_folders import SHEET, read_recipe
 from tasks.datasets._files import SUFFIXES, images_below
 from tasks.datasets._label_files import label_file
 from tasks.errors import InputError
@@ -22,6 +23,9 @@ def images_of(flag: str, folder: Path) -> dict[str, Path]:
     if not os.path.isdir(folder):
         raise InputError(f"{flag} {folder}: there is no such folder")
     found = {path.relative_to(folder).as_posix(): path for path in images_below(folder)}
+    if read_recipe(folder) is not None:
+        # It shows images of the set, and is none of them.
+        found.pop(SHEET, None)
     if not found:
         raise InputError(f"{flag} {folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
     return found

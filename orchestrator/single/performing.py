@@ -115,7 +115,7 @@ def for_users(error: Exception, what: str, at: Workplace) -> InputError | None:
     if isinstance(error, StepFailed):
         text = error.message
         if error.by_user:
-            return InputError(text)
+            return InputError(text.replace("say skip_bad: true", "say --skip-bad"))
         if text.startswith(MENDABLE):
             return InputError(text.partition(": ")[2])
     # Python, safetensors and torch, of which the last does not say why it cannot write a file.

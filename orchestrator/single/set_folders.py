@@ -24,8 +24,8 @@ FORMAT = 1
 PNG_END = b"IEND\xaeB`\x82"
 SHEET_CLASSES, SHEET_CLASSES_FEW, SHEET_IMAGES = 20, 12, 8
 """All classes are drawn up to so many; else so few, evenly chosen; images of each."""
-UNSAFE = frozenset('/\\\0:*?"<>|')
-"""In the name of a folder, somewhere."""
+UNSAFE = "/\0"
+"""In the name of a folder."""
 SHOWN = 60
 """Letters of a setting that an error shows."""
 
@@ -56,6 +56,8 @@ class Recipe:
     fitted_on: Mapping[str, Any]
     """Which real images the generator has seen."""
     filters: Sequence[Mapping[str, Any]] = ()
+    refilling: Mapping[str, Any] | None = None
+    """How images were drawn in place of those that filters dropped."""
     extractor: Mapping[str, Any] | None = None
     """What filters saw the images by."""
     device: str | None = None
@@ -72,9 +74,6 @@ class SetFolder:
         """
         self.path, self.classes, self.recipe = path, tuple(classes), recipe
         self._names = tuple(_safe(name) for name in classes)
-        if len({name.casefold() for name in self._names}) < len(set(self._names)):
-            # Two such folders are one on some disks.
-            self._names = tuple(f"{name}_{i}" for i, name in enumerate(self._names))
         if len(set(self._names)) < len(self._names):
             raise InputError(f"{FLAG}: two classes would share a folder: rename one of them")
 
@@ -84,22 +83,27 @@ class SetFolder:
         pairs = zip(self.classes, self._names, strict=True)
         return tuple(name for name, folder in pairs if name != folder)
 
-    def claim(self) -> None:
-        """Make the folder, and say in it what it will hold.
+    def check(self) -> None:
+        """Refuse, before any work is done, a folder that could not be written.
 
-        Raises InputError where it holds anything else, or cannot be written.
+        Raises InputError where it holds anything else, or nothing can be written in it.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{FLAG} {self.path}: is a file; name a folder")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            found = sorted(name for name in os.listdir(self.path) if not name.startswith("."))
-            if not found:
-                self._write(ABOUT, written_json(self._about(), indent=1).encode())
-        except OSError as error:
-            raise self._unwritten(error) from error
+        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(f"{FLAG} {self.path}: {str(there)!r} is a file; name a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"{FLAG} {self.path}: nothing can be written in {str(there)!r}")
+        if there != self.path:
+            return
+        found = sorted(name for name in os.listdir(self.path) if not name.startswith("."))
         if found:
             self._check_same(found)
+
+    def _begin(self) -> None:
+        """Say in the folder what it will hold, before it holds any of it."""
+        if not (self.path / ABOUT).exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write(ABOUT, written_json(self._about(), indent=1).encode())
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -144,6 +148,7 @@ class SetFolder:
         Raises InputError where it cannot be written.
         """
         try:
+            self._begin()
             self._write(self.name_of(entry), png)
         except OSError as error:
             raise self._unwritten(error) from error
@@ -154,6 +159,7 @@ class SetFolder:
         Raises InputError where they cannot be written.
         """
         try:
+            self._begin()
             self._write_sheet(entries)
             self._write_manifest(entries)
         except OSError as error:
@@ -240,9 +246,9 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
 
 def _safe(name: str) -> str:
     """A class as the name of a folder: itself, unless no folder can be called so."""
-    out = "".join(f"%{ord(c):02X}" if c in UNSAFE or ord(c) < 32 else c for c in name)
-    if out.startswith("."):
-        out = f"%2E{out[1:]}"
+    out = "".join(f"%{ord(letter):02X}" if letter in UNSAFE else letter for letter in name)
+    # Hidden folders are passed over by who reads them.
+    out = f"%2E{out[1:]}" if out.startswith(".") else out
     # Longer names are none on any disk.
     return out.encode()[:240].decode(errors="ignore") or "%00"
 

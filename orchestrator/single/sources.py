@@ -47,6 +47,20 @@ class Named:
         return self.dataset is None
 
     @property
+    def said(self) -> tuple[str, ...]:
+        """The flags that were given."""
+        given = {
+            "--data-dir": self.data_dir,
+            "--dataset": self.dataset,
+            "--root": self.root,
+            "--test-dir": self.test_dir,
+            "--size": self.size,
+            "--skip-bad": self.skip_bad or None,
+            "--set dataset": self.overrides or None,
+        }
+        return tuple(flag for flag, value in given.items() if value is not None)
+
+    @property
     def flag(self) -> str:
         """The flag with its value."""
         if self.is_folder:

@@ -4,14 +4,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.display import PLAIN_EVERY_S, bars, duration
 from orchestrator.plan import Step
 from tasks.specs import Progress
 
-COUNTED_IN_STEPS = ("fit", "trial", "extractor", "cas")
-"""Kinds of work that take optimizer steps; others go through images."""
+UNITS = {"fit": "steps", "extractor": "steps", "cas": "steps", "fidelity": "parts"}
+"""What the progress of a kind of step counts, where that is not images."""
+SHOWN = {"fit": None, "extractor": ("train_loss",), "cas": ("train_loss",)}
+"""Which figures of a kind are shown: None is all; of other kinds none."""
 
 
 @contextmanager
@@ -54,9 +57,12 @@ class Pace:
         return ", ".join(parts)
 
 
-def unit_of(step: Step) -> str:
-    """What its progress counts."""
-    return "steps" if step.kind in COUNTED_IN_STEPS else "images"
+def _of(step: Step, progress: Progress) -> tuple[str, Progress, str]:
+    """What a step is called, with those of its figures that are shown, and what it counts."""
+    wanted = SHOWN.get(step.kind, ())
+    metrics = progress.metrics.items()
+    shown = {name: value for name, value in metrics if wanted is None or name in wanted}
+    return step.title, replace(progress, metrics=shown), UNITS.get(step.kind, "images")
 
 
 class Lines:
@@ -67,7 +73,7 @@ class Lines:
         self._last = time.monotonic()
 
     def progressed(self, step: Step, progress: Progress) -> None:
-        self.show(step.title, progress, unit_of(step))
+        self.show(*_of(step, progress))
 
     def show(self, what: str, progress: Progress, unit: str) -> None:
         """Say how far `what` is."""
@@ -91,7 +97,7 @@ class Bar:
         self._bars.start()
 
     def progressed(self, step: Step, progress: Progress) -> None:
-        self.show(step.title, progress, unit_of(step))
+        self.show(*_of(step, progress))
 
     def show(self, what: str, progress: Progress, unit: str) -> None:
         """Say how far `what` is."""

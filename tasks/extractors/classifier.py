@@ -77,11 +77,9 @@ class _Classifier:
         import torch
 
         side, channels = self._classifier.input_size, self._classifier.channels
-        if images.shape[1] > channels:
-            grey = luma(images.permute(0, 2, 3, 1).numpy())
-            images = torch.from_numpy(grey).permute(0, 3, 1, 2)
-        if images.shape[2:] != (side, side):
-            rows = images.permute(0, 2, 3, 1).numpy()
-            images = torch.from_numpy(np.stack([squared(row, side) for row in rows]))
-            images = images.permute(0, 3, 1, 2)
-        return images.expand(-1, channels, -1, -1)
+        rows = images.permute(0, 2, 3, 1).numpy()
+        if rows.shape[1:3] != (side, side):
+            rows = np.stack([squared(row, side) for row in rows])
+        if rows.shape[3] > channels:
+            rows = luma(rows)
+        return torch.from_numpy(rows).permute(0, 3, 1, 2).expand(-1, channels, -1, -1)

@@ -71,10 +71,12 @@ def build(config: Config, fitted: Path | None, device: str) -> "_Inception":
 
     Raises InputError where the weights cannot be had, or are not this network's.
     """
-    from tasks.devices import prepare
+    from tasks.devices import move, prepare
 
     place = prepare(device)
-    return _Inception(_load(_file(config)).to(place), _spoken(config), place)
+    network = _load(_file(config))
+    move(network, place)
+    return _Inception(network, _spoken(config), place)
 
 
 def _spoken(config: Config) -> str:
@@ -119,7 +121,9 @@ def _fetched() -> Path:
 
 def _load(path: Path) -> Any:
     import torch
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    from torch_fidelity.feature_extractor_inceptionv3 import (  # type: ignore[import-untyped]
+        FeatureExtractorInceptionV3,
+    )
 
     from tasks.classifiers._checkpoints import read
 

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from tasks.generation import to_pixels
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -45,10 +47,27 @@ Left out, and why:
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 Predictor = Callable[["Tensor", "Tensor"], "Tensor"]
-"""Noisy images N × C × H × W, of variance 1 as the fit made them, and timesteps N -> their noise."""
+"""Noisy images N × C × H × W, as the fit made them, and timesteps N -> the noise in them."""
 
-PARTS_OF_A_BATCH = 64
-"""Images that a CPU runs a network on at once: more no longer fit its caches."""
+CLIPPING = ("ddim", "ddpm")
+"""They keep the image that each step is headed for within [-1, 1] by themselves."""
+
+K_DIFFUSION = (
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+)
+"""They step through noise levels as Karras et al. (2206.00364) space them: evenly spaced timesteps
+of a cosine schedule begin with leaps that solvers of second order cannot take."""
+
+MOST_LOG_SIGMA = 5.1
+"""Noise of 164 times the signal is pure noise already; diffusers advises this very bound for cosine
+schedules, whose last levels are beyond what solvers can divide by."""
+
+COLUMNS = 8
+"""Pictures of an image on its way out of noise."""
 
 
 def check_channels(channels: Sequence[int]) -> None:
@@ -88,10 +107,51 @@ def check_steps(sampler: Sampler, steps: int | None, timesteps: int) -> None:
         raise ValueError(f"steps={steps} does not divide timesteps={timesteps}: use {fitting}, say")
 
 
-def betas(schedule: Schedule, timesteps: int) -> dict[str, Any]:
-    """The noise schedule as diffusers' schedulers take it."""
+def check_guidance(label_dropout: float, guidance: float) -> None:
+    """Raise ValueError for classifier-free guidance by a network that does not know both ways."""
+    if guidance != 1 and not label_dropout:
+        raise ValueError(
+            f"guidance={guidance} needs label_dropout > 0 (0.1 is usual) in the fit: "
+            "without it the network never learns to work without a label"
+        )
+    if label_dropout == 1:
+        raise ValueError(
+            "label_dropout=1 never shows the network a label: use less (0.1 is usual) to draw "
+            "images of a class"
+        )
+
+
+def beta_settings(schedule: Schedule, timesteps: int) -> dict[str, Any]:
+    """The noise schedule of a fit, as diffusers' schedulers take it."""
     name = "squaredcos_cap_v2" if schedule == "cosine" else "linear"
     return {"num_train_timesteps": timesteps, "beta_schedule": name}
+
+
+def noising(schedule: Schedule, timesteps: int) -> Any:
+    """diffusers' DDPM, for the noise levels that a network is fitted at."""
+    from tasks.networks.denoiser import untyped
+
+    return untyped.DDPMScheduler(**beta_settings(schedule, timesteps))
+
+
+@functools.cache
+def log_sigmas(schedule: Schedule, timesteps: int) -> "Tensor":
+    """log(noise / signal) at each timestep of the fit, in double precision, on the CPU."""
+    import torch
+
+    # What inference mode makes can take part in no gradient later.
+    with torch.inference_mode(False):
+        kept = noising(schedule, timesteps).alphas_cumprod.double()
+        found: Tensor = ((1 - kept) / kept).log() / 2
+    return found
+
+
+def log_sigmas_at(times: "Tensor", schedule: Schedule, timesteps: int) -> "Tensor":
+    """The same between timesteps, where some schedulers stop: interpolated as they do."""
+    known = log_sigmas(schedule, timesteps).to(times.device)
+    below = times.floor().long().clamp(0, timesteps - 1)
+    above = (below + 1).clamp(max=timesteps - 1)
+    return known[below].lerp(known[above], times.double() - below)
 
 
 def scheduler(sampler: Sampler, steps: int | None, schedule: Schedule, timesteps: int) -> Any:
@@ -101,20 +161,86 @@ def scheduler(sampler: Sampler, steps: int | None, schedule: Schedule, timesteps
     """
     from tasks.networks.denoiser import untyped
 
-    kind = getattr(untyped, {"ddim": "DDIMScheduler", "ddpm": "DDPMScheduler"}.get(sampler, sampler))
-    settings = betas(schedule, timesteps)
-    if "timestep_spacing" in inspect.signature(kind).parameters:
-        settings["timestep_spacing"] = "trailing"
-    made = kind(**settings)
-    made.set_timesteps(steps or timesteps)
+    if sampler in CLIPPING:
+        kind = untyped.DDIMScheduler if sampler == "ddim" else untyped.DDPMScheduler
+        made = kind(**beta_settings(schedule, timesteps), timestep_spacing="trailing")
+        made.set_timesteps(steps or timesteps)
+        return made
+    kind = getattr(untyped, sampler)
+    usual = int((log_sigmas(schedule, timesteps) <= MOST_LOG_SIGMA).sum())
+    settings = {
+        "num_train_timesteps": usual,
+        "trained_betas": noising(schedule, timesteps).betas[:usual].numpy(),
+        "timestep_spacing": "trailing",
+        "use_karras_sigmas": sampler in K_DIFFUSION,
+        "lower_order_final": True,
+        # PNDM's Runge-Kutta start counts on another spacing; Stable Diffusion leaves it out too.
+        "skip_prk_steps": True,
+    }
+    known = inspect.signature(kind).parameters
+    made = kind(**{name: value for name, value in settings.items() if name in known})
+    made.set_timesteps(min(steps or usual, usual))
     return made
 
 
-@functools.cache
-def log_sigmas(schedule: Schedule, timesteps: int) -> "Tensor":
-    """log(noise / signal) at each timestep of the fit."""
-    from tasks.networks.denoiser import untyped
+def signal_and_noise(
+    times: "Tensor", schedule: Schedule, timesteps: int
+) -> "tuple[Tensor, Tensor]":
+    """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at each image's timestep, each N × 1 × 1 × 1."""
+    sigma = log_sigmas_at(times, schedule, timesteps).exp().view(-1, 1, 1, 1)
+    return (1 + sigma**2).rsqrt().float(), (1 + sigma**-2).rsqrt().float()
 
-    kept = untyped.DDPMScheduler(**betas(schedule, timesteps)).alphas_cumprod.double()
-    found: Tensor = ((1 - kept) / kept).log() / 2
-    return found
+
+def clipped(noise: "Tensor", noisy: "Tensor", signal: "Tensor", rest: "Tensor") -> "Tensor":
+    """Bend predicted noise so that the image it leaves behind lies within [-1, 1].
+
+    Schedulers that do not clip that image themselves would divide by next to nothing at the start
+    of a cosine schedule.
+    """
+    clean = ((noisy - rest * noise) / signal).clamp(-1, 1)
+    return (noisy - signal * clean) / rest
+
+
+def way_out(
+    predict: Predictor,
+    noise: "Tensor",
+    rngs: "Sequence[torch.Generator]",
+    *,
+    sampler: Sampler,
+    steps: int | None,
+    eta: float,
+    schedule: Schedule,
+    timesteps: int,
+) -> "Iterator[Tensor]":
+    """Yield what each step makes of the noise, N × C × H × W; the last are the images.
+
+    Args:
+        rngs: one CPU generator per image, for the noise that steps add.
+    """
+    import torch
+
+    walked = scheduler(sampler, steps, schedule, timesteps)
+    known = inspect.signature(walked.step).parameters
+    settings: dict[str, Any] = {"generator": list(rngs)} if "generator" in known else {}
+    settings |= {"eta": eta} if "eta" in known else {}
+    image = noise * walked.init_noise_sigma
+    for timestep in walked.timesteps:
+        seen = walked.scale_model_input(image, timestep)
+        times = torch.full((len(image),), float(timestep), device=image.device)
+        found = predict(seen, times)
+        if sampler not in CLIPPING:
+            found = clipped(found, seen, *signal_and_noise(times, schedule, timesteps))
+        image = walked.step(found, timestep, image, **settings).prev_sample
+        yield image
+
+
+def on_the_way(walked: "Sequence[Tensor]") -> "Tensor":
+    """A few of the steps, evenly chosen, the last among them, as a row of pictures for each image.
+
+    Returns uint8, N × columns × C × H × W, on the CPU.
+    """
+    import torch
+
+    num = min(COLUMNS, len(walked))
+    chosen = [walked[round((column + 1) * len(walked) / num) - 1] for column in range(num)]
+    return torch.stack([to_pixels(images).cpu() for images in chosen], 1)

@@ -49,13 +49,13 @@ COARSE_ABOVE = 16
 class Prior:
     """The transformer over the codes."""
 
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """Of the steps, the last of them."""
     size: Positive = 64
     layers: Positive = 2
     heads: Positive = 4
     dropout: Share = 0.1
-    lr: Rate = 1e-3
+    lr: Rate = 2e-3
 
     def __post_init__(self) -> None:
         if self.size % self.heads:

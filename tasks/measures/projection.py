@@ -48,13 +48,15 @@ def tsne(shown: Matrix) -> Points:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    reduced = pca(shown, shown, min(TSNE_INPUTS, *shown.shape))
-    if len(shown) < 4 or not reduced.std(0).any():
+    reduced = pca(shown, shown, max(2, min(TSNE_INPUTS, *shown.shape)))
+    spread = float(reduced[:, 0].std())
+    if len(shown) < 4 or not spread:
         return np.zeros((len(shown), 2), np.float32)
     perplexity = min(PERPLEXITY, (len(shown) - 1) / 3)
+    # From the plane of the components, as small as scikit-learn's own start.
+    start = reduced[:, :2] * np.float32(1e-4 / spread)
     # Threads add in another order, and t-SNE makes any last digit a picture of its own.
     with threadpool_limits(1):
-        found: Points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
-            reduced
-        )
+        tsne = TSNE(perplexity=perplexity, init=start, random_state=0)
+        found: Points = tsne.fit_transform(reduced)
     return found

@@ -16,6 +16,9 @@ untyped: Any = diffusers
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Noisy images N × C × H × W, timesteps N, labels N -> the noise in them, N × C × H × W."""
 
+PART = 64
+"""Images that a CPU runs the network on at once: with more of 28 x 28 it takes a fifth longer."""
+
 
 def conditional_unet(
     info: ImageInfo,
@@ -52,6 +55,16 @@ def conditional_unet(
         num_class_embeds=info.num_classes + 1,
     )
     return network
+
+
+def in_parts(denoise: Denoiser) -> Denoiser:
+    """The same, a part of the batch after another, so that its layers stay in a CPU's caches."""
+
+    def parted(noisy: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        split = (each.split(PART) for each in (noisy, timesteps, labels))
+        return torch.cat([denoise(*part) for part in zip(*split, strict=True)])
+
+    return parted
 
 
 def drop_labels(labels: Tensor, null: int, probability: float, rng: torch.Generator) -> Tensor:

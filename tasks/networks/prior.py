@@ -34,6 +34,12 @@ class Block(nn.Module):
             seen = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
         return self._finished(hidden, seen)
 
+    def past(self, seen: Tensor, length: int) -> Past:
+        """Room for `length` positions of as many images as `seen` has, of its kind."""
+        num, _, size = seen.shape
+        shape = (num, self.heads, length, size // self.heads)
+        return seen.new_zeros(shape), seen.new_zeros(shape)
+
     def next(self, hidden: Tensor, past: Past, at: int) -> Tensor:
         """Position `at` alone, N × 1 × size, after those in `past`, where it is put too."""
         queries, *new = self._split(hidden)
@@ -112,15 +118,14 @@ class CodePrior(nn.Module):
         """
         places = self._places()
         seen = self.of_class(labels)[:, None]
-        shape = (len(labels), self.blocks[0].heads, len(places), -1)
-        empty = seen.new_zeros(len(labels), len(places), seen.shape[2]).view(shape)
-        pasts = [(empty.clone(), empty.clone()) for _ in self.blocks]
+        blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
+        pasts = [block.past(seen, len(places)) for block in blocks]
         drawn: list[Tensor] = []
         for at, place in enumerate(places):
             hidden = seen + place if at == 0 else self.of_code(drawn[-1])[:, None] + seen + place
-            for block, past in zip(self.blocks, pasts, strict=True):
+            for block, past in zip(blocks, pasts, strict=True):
                 hidden = block.next(hidden, past, at)
             logits = self.logits(self.norm(hidden[:, 0])) / temperature
             below = logits.softmax(1).cumsum(1) <= uniforms[:, at, None]
             drawn.append(below.sum(1).clamp(max=logits.shape[1] - 1))
-        return torch.stack(drawn, 1).unflatten(1, self.grid)
+        return torch.stack(drawn, 1).view(-1, *self.grid)

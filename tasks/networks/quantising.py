@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.generation import ImageInfo
-from tasks.networks.convolutional import doubling, halving
+from tasks.networks.convolutional import convolution
 
 DECAY = 0.99
 EPSILON = 1e-5
@@ -33,12 +33,14 @@ class Codebook(nn.Module):
     def nearest(self, encoded: Tensor) -> Tensor:
         """The code of each encoding, N × size × h × w -> int64, N × h × w."""
         flat = encoded.movedim(1, -1)
-        squares = (self.codes**2).sum(1) - 2 * flat @ self.codes.T
-        return squares.argmin(-1)
+        # Less the square of the encoding, which is the same for all codes.
+        distances: Tensor = (self.codes**2).sum(1) - 2 * flat @ self.codes.T
+        return distances.argmin(-1)
 
     def vectors(self, codes: Tensor) -> Tensor:
         """Look up codes, N × h × w -> N × size × h × w."""
-        return functional.embedding(codes, self.codes).movedim(-1, 1)
+        found: Tensor = functional.embedding(codes, self.codes)
+        return found.movedim(-1, 1)
 
     @torch.no_grad()
     def start(self, encoded: Tensor, rng: torch.Generator) -> None:
@@ -77,11 +79,30 @@ def _flat(encoded: Tensor) -> Tensor:
 def perplexity(codes: Tensor, num_codes: int) -> Tensor:
     """How many codes a batch uses, were they used evenly: exp of the entropy of their shares."""
     shares = functional.one_hot(codes.flatten(), num_codes).float().mean(0)
-    return torch.special.entr(shares).sum().exp()
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp()
+
+
+class Residual(nn.Module):
+    """Two convolutions, added to what they see."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            convolution(width, width), nn.Conv2d(width, width, 1), nn.GroupNorm(width // 8, width)
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        out: Tensor = functional.silu(hidden + self.change(hidden))
+        return out
 
 
 class QuantisingAutoencoder(nn.Module):
-    """Convolutions down to a grid of codes and back up."""
+    """Down to a grid of codes and back up, with the layers of van den Oord et al., section 4.1.
+
+    Strided 4 x 4 convolutions, two residual blocks, and the same the other way; group norm, which
+    theirs lacks, lets them learn at a higher rate.
+    """
 
     def __init__(
         self,
@@ -93,15 +114,25 @@ class QuantisingAutoencoder(nn.Module):
         averaged: bool,
     ) -> None:
         super().__init__()
-        channels = (width,) * num_halvings
+        inner = num_halvings - 1
         self.encoder = nn.Sequential(
-            nn.Conv2d(info.channels, width, 3, padding=1),
-            halving(channels),
+            _strided(nn.Conv2d(info.channels, width, 4, stride=2, padding=1)),
+            *(_strided(nn.Conv2d(width, width, 4, stride=2, padding=1)) for _ in range(inner)),
+            Residual(width),
+            Residual(width),
             nn.Conv2d(width, code_size, 1),
         )
         self.codebook = Codebook(num_codes, code_size, averaged)
         self.decoder = nn.Sequential(
-            nn.Conv2d(code_size, width, 3, padding=1), doubling(channels, info.channels), nn.Tanh()
+            nn.Conv2d(code_size, width, 3, padding=1),
+            Residual(width),
+            Residual(width),
+            *(
+                _strided(nn.ConvTranspose2d(width, width, 4, stride=2, padding=1))
+                for _ in range(inner)
+            ),
+            nn.ConvTranspose2d(width, info.channels, 4, stride=2, padding=1),
+            nn.Tanh(),
         )
 
     def forward(self, encoded: Tensor, vectors: Tensor) -> Tensor:
@@ -112,3 +143,9 @@ class QuantisingAutoencoder(nn.Module):
         """Images in [-1, 1], N × C × H × W, of vectors, N × size × h × w."""
         images: Tensor = self.decoder(vectors)
         return images
+
+
+def _strided(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(
+        layer, nn.GroupNorm(layer.out_channels // 8, layer.out_channels), nn.SiLU()
+    )

@@ -31,6 +31,7 @@ from orchestrator.settings import (
 )
 from orchestrator.study import StudySpec, load_study
 from tasks import plugins
+from tasks.classifiers._checkpoints import BY_CONTENT
 from tasks.errors import InputError
 from tasks.specs import DatasetInfo, NotHashed, SplitInfo, canonical_json, content_key
 
@@ -225,6 +226,11 @@ def all_settings() -> Iterator[Setting]:
         yield from section(f"{name}.sampling", module.Sampling, sampling, around)
 
 
+CYCLICAL: Document = {"synthetic": {"made": {"generator": {"annealing": "cyclical"}}}}
+RECONSTRUCTED: Document = {
+    "synthetic": {"made": {"generator": {"sampling": {"mode": "reconstruct"}}}}
+}
+BY_CLIP: Document = {"synthetic": {"made": {"filters": {"by": "clip"}}}}
 STAGES = [{"variant": "real", "epochs": 10}, {"variant": "mixed", "epochs": 20}]
 BESIDE: dict[str, Document] = {
     "split.mean": {"dataset": {"mean": [0.1], "std": [0.2]}},
@@ -235,10 +241,21 @@ BESIDE: dict[str, Document] = {
     "train.decay": {"train": {"schedule": "step", "milestones": [10]}},
     "set.refill": {"synthetic": {"made": {"filters": "blank"}}},
     "set.max_draws": {"synthetic": {"made": {"filters": "blank"}}},
-    "vae.cycles": {"synthetic": {"made": {"generator": {"annealing": "cyclical"}}}},
-    "vae.sampling.posterior": {
-        "synthetic": {"made": {"generator": {"sampling": {"mode": "reconstruct"}}}}
+    "vae.cycles": CYCLICAL,
+    "dvae.cycles": CYCLICAL,
+    "vae.sampling.posterior": RECONSTRUCTED,
+    "dvae.sampling.posterior": RECONSTRUCTED,
+    "dvae.sampling.corrupt": RECONSTRUCTED,
+    "clip_guided.sampling.guidance": {
+        "synthetic": {
+            "made": {"generator": {"label_dropout": 0.1, "sampling": {"conditional": True}}}
+        }
     },
+    "clip_guided.sampling.conditional": {
+        "synthetic": {"made": {"generator": {"label_dropout": 0.1}}}
+    },
+    "bottom_fraction.prompt": BY_CLIP,
+    "bottom_fraction.checkpoint": BY_CLIP,
     "timm.pretrained": {"train": {"model": {"architecture": "resnet50"}}},
 }
 """What a field needs said beside it to be legal, or to matter."""
@@ -248,6 +265,16 @@ CHOSEN: dict[str, Any] = {
     "split.std": [0.3],
     "subset.imbalance": "step",
     "set.histogram": {"a": 5},
+    **{f"{name}.betas": [0.1, 0.99] for name in ("vanilla_gan", "lsgan", "wgan_gp")},
+    **{f"{name}.betas": [0.1, 0.99] for name in ("cgan", "biggan")},
+    "inception.weights": f"{BY_CONTENT}0",
+    "dvae.corruptions": ["blur"],
+    "dvae.strengths": {"blur": 0.5},
+    "vqvae.prior": {"share": 0.4},
+    "bottom_fraction.prompt": "a drawing of a {}",
+    "bottom_fraction.checkpoint": "somebody/clip",
+    "clip_score.prompt": "a drawing of a {}",
+    "clip_guided.prompt": "a drawing of a {}",
     "albumentations.transforms": [{"name": "VerticalFlip"}],
     "base.scale": [0.5, 1.0],
     "base.ratio": [1.0, 1.5],
@@ -271,7 +298,10 @@ def nested(place: tuple[str, ...], value: Any) -> Any:
     return value
 
 
-FILLED_IN = ("timm.weights", "transformers.folder")
+FILLED_IN = (
+    *("timm.weights", "transformers.folder", "clip.folder", "dinov2.folder", "inception.file"),
+    *("clip_score.folder", "bottom_fraction.folder", "clip_guided.folder"),
+)
 """Where planning found local weights that it names by content: no study says it."""
 SETTINGS = {setting.label: setting for setting in all_settings() if setting.label not in FILLED_IN}
 INERT = {

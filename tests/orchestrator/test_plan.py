@@ -42,7 +42,10 @@ BASE: Document = {
     "synthetic": {"made": {"generator": "vae"}},
     "train": {"model": "small_cnn", "epochs": 2, "batch_size": 100},
     "seeds": [0, 1],
+    "measures": [],
+    "audit": False,
 }
+"""What is measured of sets is planned apart: see test_quality."""
 
 
 def loaded(folder: Path, name: str = "study", **changes: Any) -> StudySpec:

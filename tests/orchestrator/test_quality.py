@@ -1,14 +1,16 @@
 """Synthetic sets are measured once each, against the same real images, and gates hold trials up."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.overlay import merge
 from orchestrator.plan import Plan, needed
 from orchestrator.planned import PlannedSet
-from orchestrator.study import load_study
+from orchestrator.study import StudySpec, load_study
 from tasks.errors import InputError
 from tasks.specs import (
     AuditSpec,
@@ -21,9 +23,16 @@ from tasks.specs import (
     GatherSpec,
     SampleSpec,
 )
-from tests.orchestrator.test_plan import loaded, planned
+from tests.orchestrator.test_plan import BASE, planned
 
 MEASURED = ["fid", "kid", "precision", "recall", "density", "coverage"]
+PLAIN = {key: value for key, value in BASE.items() if key not in ("measures", "audit")}
+
+
+def loaded(folder: Path, name: str = "study", **changes: Any) -> StudySpec:
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(merge(PLAIN, changes)))
+    return load_study(str(path))
 
 
 def of_kind(plan: Plan, kind: str) -> list[Any]:
@@ -167,10 +176,8 @@ def test_set_seeds_make_sets_of_one_group(tmp_path: Path) -> None:
 
 
 def test_folders_are_compared_with_every_training_image(tmp_path: Path) -> None:
-    made = {"folder": str(tmp_path), "generator": None}
-    study = loaded(tmp_path, synthetic={"made": {"folder": str(tmp_path)}}, sets=["made"])
-    assert made
-    plan = planned(study)
+    sets = {"there": {"folder": str(tmp_path)}}
+    plan = planned(loaded(tmp_path, synthetic=sets, sets=["there"]))
     (audit,) = of_kind(plan, "audit")
     assert isinstance(audit, AuditSpec)
     assert sum(audit.real.train.training) == 900

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.mirror import CellRun, Row, StudyRuns, TrialRun
+from orchestrator.runs import CellRun, Row, SetRun, StudyRuns, TrialRun
 from orchestrator.tracking import (
     UI_ENVIRONMENT,
     Tracker,
@@ -463,6 +463,111 @@ def test_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert safe_uri("postgresql://me:pw@db:5432/x?password=y") == "postgresql://db:5432/x"
     with pytest.raises(ValueError, match="already"):
         ui_command("https://me:pw@mlflow.example")
+
+
+def made_set(name: str, **changes: Any) -> SetRun:
+    losses = tuple({"step": 10.0 * i, "loss/generator": 1 / i, "loss/fake, x": -i} for i in (1, 2))
+    asked = SetRun(
+        key=name.encode().hex().ljust(64, "0"),
+        name=name,
+        status="finished",
+        params={"generator.name": name, "generator.config.steps": "200"},
+        tags={"augury.generator": name},
+        measures={"set/fid": 12.5, "set/cas": 0.9},
+        losses=losses,
+        files={"samples.png": b"png", "map_tsne.svg": b"<svg/>"},
+    )
+    return replace(asked, **changes)
+
+
+def with_sets(asked: StudyRuns, *sets: SetRun) -> StudyRuns:
+    return replace(asked, sets=sets, files={"fidelity.csv": b"set,fid\n"})
+
+
+def kept(uri: str, run: Any, folder: str) -> list[str]:
+    from mlflow import MlflowClient
+
+    found = MlflowClient(uri).list_artifacts(run.info.run_id, folder)
+    return sorted(file.path for file in found)
+
+
+def test_each_set_is_a_run_with_its_measures_losses_and_pictures(server: str) -> None:
+    asked = with_sets(study(done=True, name="sets"), made_set("gan"), made_set("ddpm"))
+    first = sync(server, [asked])
+    runs = all_runs(server, "sets")
+    (top,) = of_kind(runs, "study")
+    sets = of_kind(runs, "set")
+    assert first.num_created == 9 + 2
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in sets} == {top.info.run_id}
+    assert {run.data.tags["mlflow.runName"] for run in sets} == {"set gan", "set ddpm"}
+    assert {tuple(sorted(run.data.params)) for run in sets} == {
+        ("generator.config.steps", "generator.name")
+    }
+    found = points(server, sets)
+    for run in sets:
+        assert run.data.metrics["set/fid"] == 12.5
+        assert found[run.info.run_id, "loss/generator", 20] == 0.5
+        assert found[run.info.run_id, "loss/fake_ x", 10] == -1
+        assert kept(server, run, "pictures") == ["pictures/map_tsne.svg", "pictures/samples.png"]
+    assert kept(server, top, "sets") == ["sets/fidelity.csv"]
+    again = sync(server, [asked])
+    assert (again.num_created, again.num_points) == (0, 0)
+
+
+def test_pictures_are_sent_once_and_again_when_they_differ(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    sent: list[str] = []
+    send = MlflowClient.log_artifact
+
+    def note(self: MlflowClient, run_id: str, path: str, folder: str | None = None) -> None:
+        sent.append(Path(path).name)
+        send(self, run_id, path, folder)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", note)
+    whole = study(done=True, name="pictures")
+    sync(server, [with_sets(whole, made_set("gan"))])
+    assert sorted(sent) == ["fidelity.csv", "map_tsne.svg", "samples.png"]
+    sync(server, [with_sets(whole, made_set("gan"))])
+    sync(server, [with_sets(whole, made_set("gan", files={}))])  # pictures were not read
+    assert len(sent) == 3
+    sync(server, [with_sets(whole, made_set("gan", files={"samples.png": b"other"}))])
+    assert sent[3:] == ["samples.png"]
+
+
+def test_a_set_whose_fit_failed_is_made_at_the_next_try(server: str) -> None:
+    whole = study(done=True, name="diverged")
+    failed = made_set("gan", status="failed", measures={}, files={}, error="diverged by step 20")
+    sync(server, [with_sets(whole, failed)])
+    (run,) = of_kind(all_runs(server, "diverged"), "set")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["augury.error"] == "diverged by step 20"
+    assert run.data.metrics["loss/generator"] == 0.5
+    sync(server, [with_sets(whole, made_set("gan"))])
+    (run,) = of_kind(all_runs(server, "diverged"), "set")
+    assert (run.info.status, run.data.tags["augury.error"]) == ("FINISHED", "")
+    assert run.data.metrics["set/fid"] == 12.5
+    sync(server, [whole])  # an edit that takes the set away
+    (run,) = of_kind(all_runs(server, "diverged"), "set")
+    assert run.data.tags["augury.current"] == "false"
+
+
+def test_sets_are_mirrored_live_too(server: str) -> None:
+    warnings: list[str] = []
+    asked = study(done=False, name="livesets")
+    tracker = Tracker(server, warnings.append)
+    tracker.start_study(asked)
+    wait_until_written(tracker)
+    assert of_kind(all_runs(server, "livesets"), "set") == []
+    tracker.start_study(with_sets(study(done=True, name="livesets"), made_set("gan")))
+    tracker.close()
+    assert warnings == []
+    runs = all_runs(server, "livesets")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert [run.data.metrics["set/cas"] for run in of_kind(runs, "set")] == [0.9]
 
 
 def test_importing_the_module_loads_no_mlflow() -> None:

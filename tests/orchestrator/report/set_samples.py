@@ -22,7 +22,7 @@ from orchestrator.report.results import (
     TrialResult,
 )
 from tests.orchestrator.report.pieces import cell, png
-from tests.orchestrator.report.samples import CLASSES, digits
+from tests.orchestrator.report.samples import CLASSES, EVERY, digits
 
 GENERATORS = (
     *("vanilla_gan", "lsgan", "wgan_gp", "cgan", "biggan"),
@@ -140,7 +140,8 @@ def leaking() -> AuditResult:
         memorised=12,
         nearer_to_test=0.061,
         cases=cases,
-        gate="audit: max_test_duplicates is 0, but 5 images of set dvae copy test images",
+        gate="audit of dvae: 5 of 1000 synthetic images are copies of test images (2 exact, "
+        "3 near), and max_test_duplicates allows 0",
     )
 
 
@@ -298,6 +299,7 @@ def generators() -> StudyResult:
     """Ten generators, one fit each: one leaks and was stopped, one is filtered, one diverged."""
     sets = {name: made_set(name) for name in GENERATORS}
     sets["dvae"] = replace(sets["dvae"], audit=leaking())
+    sets["cgan"] = replace(sets["cgan"], audit=audit(test_near=1))
     sets["ddpm"] = replace(sets["ddpm"], filtered=filtered(0))
     sets["biggan"] = replace(sets["biggan"], filtered=filtered(1))
     sets["lsgan"] = diverged("lsgan", 0)
@@ -309,7 +311,7 @@ def several_fits() -> StudyResult:
     sets = [made_set(name, seed) for name in GENERATORS[2:6] for seed in range(3)]
     sets[4] = diverged("cgan", 1)
     sets[8] = replace(sets[8], measures={}, audit=None, stamp={}, warnings=(), map=None)
-    return study_of(sets)
+    return study_of(sets, axes=("sets", "seed", "variant"))
 
 
 def two_conventions() -> StudyResult:
@@ -378,3 +380,6 @@ SETS = {
         *(folder_set, hostile_sets, long_names),
     )
 }
+ALL = {**EVERY, **SETS}
+PAGES = {**EVERY, **{name: SETS[name] for name in ("generators", "hostile_sets", "folder_set")}}
+"""Those of which pages are drawn, which takes seconds each."""

@@ -11,7 +11,7 @@ from orchestrator.report import reading
 from orchestrator.report.documents import latex, markdown, text
 from orchestrator.report.remarks import remarks
 from orchestrator.report.results import StudyResult
-from tests.orchestrator.report import pieces, samples
+from tests.orchestrator.report import pieces, samples, set_samples
 
 
 def warnings_of(result: StudyResult) -> str:
@@ -56,7 +56,7 @@ def test_eight_seeds_can_give_a_plain_answer() -> None:
     ],
 )
 def test_the_answer_claims_no_more_than_the_numbers(name: str, said: str) -> None:
-    assert said in reading.answer(samples.EVERY[name]())
+    assert said in reading.answer(set_samples.ALL[name]())
 
 
 def test_equal_differences_of_few_seeds_claim_no_direction() -> None:
@@ -93,7 +93,7 @@ def test_the_answer_is_in_the_first_metric_that_is_a_number() -> None:
 
 @pytest.mark.parametrize("name", ["digits", "no_baseline", "many_cells"])
 def test_an_answer_in_a_metric_that_nobody_asked_for_says_so(name: str) -> None:
-    result = replace(samples.EVERY[name](), metrics=("confusion",))
+    result = replace(set_samples.ALL[name](), metrics=("confusion",))
     cells = tuple(
         replace(
             cell,
@@ -112,7 +112,7 @@ def test_an_answer_in_a_metric_that_nobody_asked_for_says_so(name: str) -> None:
         "top1_last (top-1 accuracy of the last weights, as the study asks for no metric that is "
         "one number)"
     ) in said
-    assert "asks for no metric" not in reading.answer(samples.EVERY[name]())
+    assert "asks for no metric" not in reading.answer(set_samples.ALL[name]())
 
 
 def test_a_study_without_cells_says_so_and_does_not_break() -> None:
@@ -161,17 +161,17 @@ def test_only_the_cost_section_moves_with_time() -> None:
     assert before[1] != after[1]
 
 
-@pytest.mark.parametrize("name", samples.EVERY)
+@pytest.mark.parametrize("name", set_samples.ALL)
 def test_every_table_row_has_as_many_cells_as_its_heading(name: str) -> None:
-    for block in markdown(samples.EVERY[name]()).split("\n\n"):
+    for block in markdown(set_samples.ALL[name]()).split("\n\n"):
         if block.startswith("|"):
             bars = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
             assert len(bars) == 1, block
 
 
-@pytest.mark.parametrize("name", samples.EVERY)
+@pytest.mark.parametrize("name", set_samples.ALL)
 def test_latex_is_balanced_and_escaped(name: str) -> None:
-    source = latex(samples.EVERY[name]())
+    source = latex(set_samples.ALL[name]())
     assert source.count(r"\begin{table}") == source.count(r"\end{table}")
     assert source.count("{") == source.count("}")
     uncommented = re.sub(r"^% needs .*$", "", source, flags=re.MULTILINE)
@@ -179,9 +179,9 @@ def test_latex_is_balanced_and_escaped(name: str) -> None:
     assert "top1\\_last" in source
 
 
-@pytest.mark.parametrize("name", samples.EVERY)
+@pytest.mark.parametrize("name", set_samples.ALL)
 def test_terminal_columns_are_aligned(name: str) -> None:
-    shown = text(samples.EVERY[name]())
+    shown = text(set_samples.ALL[name]())
     assert "\x1b" not in shown
     block = shown.split("\n\n")[1].splitlines()
     ends = {len(line) for line in block}
@@ -190,10 +190,13 @@ def test_terminal_columns_are_aligned(name: str) -> None:
 
 def test_a_markdown_report_loads_nothing_heavy() -> None:
     program = (
-        "import sys\n"
-        "from tests.orchestrator.report import samples\n"
+        "import sys, types\n"
+        "tests = sys.modules['tests'] = types.ModuleType('tests')\n"
+        "tests.__path__ = ['tests']\n"  # some packages bring a folder of that name
+        "from tests.orchestrator.report import samples, set_samples\n"
         "from orchestrator.report.documents import markdown\n"
         "markdown(samples.digits())\n"
+        "markdown(set_samples.several_fits())\n"
         "heavy = {'torch', 'timm', 'sklearn', 'matplotlib', 'pandas', 'statsmodels', 'jinja2'}\n"
         "print(sorted(heavy & set(sys.modules)), 'scipy.stats' in sys.modules)\n"
     )

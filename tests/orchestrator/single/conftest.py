@@ -39,6 +39,40 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+VAE = ("fit", "--generator", "vae", "--threads", "1", "--set", "steps=5", "channels=[8]")
+"""A fit of seconds; what it makes is of no use."""
+DIGITS = ("--dataset", "digits")
+
+
+@pytest.fixture(scope="session")
+def model(work: Path) -> Path:
+    """A generator that was fitted on 60 digits, as a study would: `vae.safetensors`."""
+    words = (*VAE, *DIGITS, "--max-real", "60", "--val-fraction", "0.1")
+    done = augury(work, *words, "--out", "vae.safetensors")
+    assert done.returncode == 0, done.stderr
+    return work / "vae.safetensors"
+
+
+@pytest.fixture
+def ran(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a command that must end well, and gives what it prints."""
+
+    def run(*words: Any, code: int = 0, cache: str = "cache") -> str:
+        monkeypatch.chdir(work)
+        monkeypatch.setenv("AUGURY_CACHE", str(work / cache))
+        monkeypatch.setattr("sys.argv", ["augury", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        assert ended.value.code == code, said.err
+        return said.out
+
+    return run
+
+
 @pytest.fixture
 def told(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
