@@ -224,8 +224,11 @@ class LiveFeed:
         self._tracker.close()
 
     def _with_pictures(self, study: PlannedStudy, plan: Plan, result: StudyResult) -> StudyResult:
-        """The outcomes of a study that made sets, with their pictures, which no run waits for."""
-        if not result.sets or result.sheets or self.gave_up:
+        """The outcomes of a study that made sets, with their pictures, which no trial waits for.
+
+        From a remote store that would fetch every pack to here: there `augury sync` brings them.
+        """
+        if not result.sets or result.sheets or self.gave_up or self._ledger.local is None:
             return result
         try:
             return collect(study, plan, self._ledger, sheets=True)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, PlannedStudy, Step
@@ -65,7 +66,8 @@ def sample_sheets(study: PlannedStudy, ledger: Ledger, used: list[Step]) -> Iter
                 with contextlib.suppress(KeyError):  # not made yet
                     pack = Pack(fetch_pack(ledger, each.pack))
                     rows = select_first(pack, each.counts)
-                    yield _sample(names[each.pack], pack, rows, study.classes)
+                    sample = _sample(names[each.pack], pack, rows, study.classes)
+                    yield replace(sample, key=each.pack)
 
 
 def _sample(name: str, pack: Pack, rows: Indices, classes: tuple[str, ...]) -> SetSample:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.graph import Steps, key_of, part_key
-from orchestrator.grid import label_of
+from orchestrator.graph import Steps, key_of
+from orchestrator.grid import Cell, label_of
 from orchestrator.planned import PlannedSet
 from orchestrator.real import RealImages, without_real
 from orchestrator.sets import Taken, fit_extractor
-from orchestrator.settings import GeneratedSet, QualitySettings
+from orchestrator.settings import CellSettings, GeneratedSet, QualitySettings
 from tasks.reference import reference_model, reference_recipe
 from tasks.specs import (
     AuditSpec,
@@ -21,7 +21,7 @@ from tasks.specs import (
     ImagesSpec,
     Key,
     RealReference,
-    canonical_json,
+    content_key,
 )
 
 CAS = "cas"
@@ -38,23 +38,24 @@ class Quality:
     steps: Steps
     _found: dict[Key, tuple[PlannedSet, Coordinates]] = field(default_factory=dict)
 
-    def add(self, taken: Taken, real: RealImages, coordinates: Coordinates) -> Key | None:
+    def add(self, taken: Taken, real: RealImages, cell: Cell) -> Key | None:
         """Plan what is measured of a set; the gate that trials on it wait for, if there is one."""
         if taken.pack not in self._found:
-            self._found[taken.pack] = (self._planned(taken, real), coordinates)
+            planned = self._planned(taken, real, _group(taken, cell.settings))
+            self._found[taken.pack] = (planned, cell.coordinates)
         return self._found[taken.pack][0].gate
 
     def sets(self) -> tuple[PlannedSet, ...]:
         """All of them, in the order in which cells named them."""
         return named(self._found.values())
 
-    def _planned(self, taken: Taken, real: RealImages) -> PlannedSet:
+    def _planned(self, taken: Taken, real: RealImages, group: Key) -> PlannedSet:
         settings = self.settings
         # Every set of a study is compared with the same real images, whatever its subset.
         pool = replace(real.images, training=real.pool)
         planned = PlannedSet(
             name=taken.name,
-            group=_group(taken),
+            group=group,
             pack=taken.pack,
             num_images=sum(taken.counts),
             per_class=taken.counts,
@@ -135,19 +136,19 @@ def _of(real: RealReference) -> tuple[Key, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _group(taken: Taken) -> str:
-    """Everything that a set is but its seed."""
+def _group(taken: Taken, cell: CellSettings) -> Key:
+    """Everything that a set is but its seed, and in cross-validation its fold."""
     source = taken.source
     if not isinstance(source, GeneratedSet):
         return taken.pack
     unseeded = replace(source, settings=replace(source.settings, seed=0))
-    return part_key(_Group(source=canonical_json(unseeded), counts=taken.counts))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Group:
-    source: str
-    counts: tuple[int, ...]
+    said = {
+        "source": unseeded,
+        "dataset": cell.dataset,
+        "subset": replace(cell.subset, max_synth=None),
+        "fills": cell.mixing.name == "fill_tail",
+    }
+    return content_key("group", 1, said)
 
 
 def named(found: Iterable[tuple[PlannedSet, Coordinates]]) -> tuple[PlannedSet, ...]:

@@ -114,7 +114,7 @@ class _Fold:
         taken = sorted((each for each in found if each is not None), key=lambda each: each.pack)
         gates: tuple[Key, ...] = ()
         if quality is not None:
-            asked = (quality.add(each, real, cell.coordinates) for each in taken)
+            asked = (quality.add(each, real, cell) for each in taken)
             gates = tuple(gate for gate in asked if gate is not None)
         images = real.images
         if chosen.variant == "synthetic":

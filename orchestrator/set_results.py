@@ -78,7 +78,22 @@ def _result(planned: PlannedSet, plan: Plan, ledger: Ledger, pictures: bool) -> 
         visuals=_visuals(ledger, planned.fit) if pictures and fit is not None else {},
         neighbours=_neighbours(planned, plan, ledger) if pictures and fidelity else (),
         map=_map(ledger, planned.fidelity) if pictures and fidelity else None,
+        errors=tuple(_errors(planned, plan, ledger)),
     )
+
+
+def _errors(planned: PlannedSet, plan: Plan, ledger: Ledger) -> Iterator[str]:
+    """Why there is no more to say of a set than there is."""
+    stack, seen = [planned.pack, *planned.ends], set[Key]()
+    while stack:
+        step = plan.steps[stack.pop()]
+        if step.key in seen or ledger.record(step.kind, step.key) is not None:
+            continue
+        seen.add(step.key)
+        stack.extend(step.needs)
+        failure = ledger.failure(step.kind, step.key)
+        if failure is not None and step.kind not in ("fit", "gate"):
+            yield f"{step.title}: {failure['error']}"
 
 
 def _record(ledger: Ledger, kind: str, key: Key | None) -> Record | None:

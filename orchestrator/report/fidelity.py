@@ -115,3 +115,14 @@ def failed_fits(result: StudyResult) -> tuple[str, ...]:
                 why = " ".join(fit.error.split())
                 lines.setdefault(fit.key, f"{group.label} (seed {fit.seed}): {why}")
     return tuple(lines.values())
+
+
+def failed_steps(result: StudyResult) -> tuple[str, ...]:
+    """A line for each other step behind a set that failed."""
+    lines = (
+        f"{group.label}: {' '.join(error.split())}"
+        for group in groups(result)
+        for each in group.sets
+        for error in each.errors
+    )
+    return tuple(dict.fromkeys(lines))

@@ -87,8 +87,8 @@ class SetSample:
     name: str
     images: tuple[tuple[bytes, ...], ...]
     """PNG bytes: one row a class, in label order."""
-    losses: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-    """Loss name -> (step, value) of the fit behind the set; empty for folders."""
+    key: Key | None = None
+    """Of the set's pack; None for the real images."""
 
 
 Strip = tuple[bytes, ...]
@@ -196,6 +196,8 @@ class SetResult:
     """`interpolation`, `denoising`, `reconstruction`: rows of images."""
     neighbours: tuple[tuple[int, bytes, bytes], ...] = ()
     """Label, synthetic image, and its nearest real training image."""
+    errors: tuple[str, ...] = ()
+    """One line for each step behind it that failed, but for the fit and the gate."""
     map: FeatureMap | None = None
 
 

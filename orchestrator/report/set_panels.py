@@ -59,18 +59,8 @@ class Gallery:
 
 
 def sheets_of(result: StudyResult) -> dict[str, SetSample]:
-    """Key of a set -> its sample sheet.
-
-    A sheet has the name of its set, which sets that differ by seed alone share: those are told
-    apart by order, and left out where some of them have no sheet.
-    """
-    found: dict[str, SetSample] = {}
-    for name in dict.fromkeys(each.name for each in result.sets):
-        ours = [each for each in result.sets if each.name == name]
-        theirs = [sheet for sheet in result.sheets if sheet.name == name]
-        if len(ours) == len(theirs):
-            found |= {each.key: sheet for each, sheet in zip(ours, theirs, strict=True)}
-    return found
+    """Key of a set -> its sample sheet."""
+    return {sheet.key: sheet for sheet in result.sheets if sheet.key is not None}
 
 
 def sample_gallery(result: StudyResult) -> Gallery | None:

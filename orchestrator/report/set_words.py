@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orchestrator.report import wording
-from orchestrator.report.fidelity import failed_fits, fit_state, groups, set_labels
+from orchestrator.report.fidelity import failed_fits, failed_steps, fit_state, groups, set_labels
 from orchestrator.report.gains import Context, gains
 from orchestrator.report.measures import RECONSTRUCTION, shown_measures
 from orchestrator.report.reading import main_metric
@@ -24,6 +24,7 @@ def fidelity_remarks(result: StudyResult) -> tuple[Remark, ...]:
         *_gain(result),
         *_reconstruction(result),
         *(Remark(title="Failed fit", text=text, warning=True) for text in failed_fits(result)),
+        *(Remark(title="Failed step", text=text, warning=True) for text in failed_steps(result)),
         *_devices(result),
     )
 

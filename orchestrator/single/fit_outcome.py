@@ -25,7 +25,7 @@ def opening(planned: Fit) -> str:
         f"{counted(len(classes), 'class', 'classes')}: {some(classes, SHOWN_CLASSES)}"
     ]
     if held:
-        lines.append(f"{counted(held, 'image')} to validate classifiers on {_are(held)} not seen")
+        lines.append(f"{counted(held, 'image')} {_are(held)} held out, to validate classifiers on")
     if planned.skipped:
         number = len(planned.skipped)
         lines.append(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.graph import Steps
+from orchestrator.grid import Cell
 from orchestrator.inputs import identify
 from orchestrator.ledger import Ledger
 from orchestrator.parsing import parse_quality, parse_set
@@ -104,7 +105,8 @@ def of_folder(given: str, real: Named, change: Change) -> Subject:
 
     Raises InputError for folders that are missing or cannot be used, and for other classes.
     """
-    folder = parse_set({"folder": given}, "set")
+    name = Path(given).name
+    folder = parse_set({"folder": given}, name)
     assert isinstance(folder, FolderSet)
     if real.skip_bad:
         config = replace(folder.reader.config, skip_bad=True)
@@ -117,12 +119,13 @@ def of_folder(given: str, real: Named, change: Change) -> Subject:
     steps = Steps(infos)
     try:
         reals = real_images(source.dataset, SubsetSettings(), None, steps)
-        taken = synthetic("set", folder, _cell(source.dataset), reals, None, steps)
+        cell = _cell(source.dataset)
+        taken = synthetic(name, folder, cell, reals, None, steps)
         assert taken is not None
         kept = Quality(change(parse_quality({})), steps)
-        kept.add(taken, reals, ())
+        kept.add(taken, reals, Cell(coordinates=(), settings=cell))
     except InputError as error:
-        text = str(error).replace("synthetic.set.folder: ", f"{given}: ")
+        text = str(error).replace(f"synthetic.{name}.folder: ", f"{given}: ")
         raise InputError(text.replace("dataset: ", f"{real.flag}: ")) from error
     (planned,) = kept.sets()
     return Subject(

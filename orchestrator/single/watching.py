@@ -43,17 +43,18 @@ class Pace:
         return True
 
     def says(self, progress: Progress, unit: str) -> str:
-        """`210/700 steps, noise_mse 0.113, ETA 0:12`; losses as last measured."""
+        """`210/700 steps, ETA 0:12, noise_mse 0.113`; losses as last measured."""
         self._losses |= progress.metrics
         parts = [f"{progress.done:,}/{progress.total:,} {unit}"]
         since, first = self._begun
         rate = (progress.done - first) / max(1e-9, time.monotonic() - since)
         if unit == "images" and progress.done > first:
             parts.append(f"{rate:,.{1 if rate < 100 else 0}f} images/s")
-        parts += [f"{name} {value:.4g}" for name, value in self._losses.items()]
         if progress.done < progress.total:
             left = (progress.total - progress.done) / rate if progress.done > first else None
             parts.append(f"ETA {duration(left)}")
+        # Last, as a narrow terminal cuts the end.
+        parts += [f"{name} {value:.4g}" for name, value in self._losses.items()]
         return ", ".join(parts)
 
 

@@ -1,14 +1,15 @@
 """Two networks, one that makes images and one that judges them, fitted against each other.
 
-Goodfellow et al., "Generative adversarial networks" (arXiv 1406.2661). What the GANs of this
-package share: the order of updates, the average, sampling, and what is saved. Their losses and
-networks are in their own files.
+Goodfellow et al., "Generative adversarial networks" (arXiv 1406.2661). Here is what the GANs of
+this package share: the order of updates, the average, sampling, and what is saved. Their losses
+and networks are named in their own files.
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.generation import (
     load_states,
@@ -24,41 +25,61 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MAX_NORM = 100.0
-"""Of all gradients of a network together; far above those of a sound fit."""
+"""Of all gradients of a network together; above those of a sound fit."""
 REFRESH_EVERY = 4
-"""Updates of the generator for each that the average takes its batch statistics anew in."""
-COLUMNS = 8
-"""Images of an interpolation."""
+"""Steps from one look of the average at its own batch statistics to the next."""
+INTERPOLATED = 8
+"""Images from one latent to another."""
 
 Critic = Callable[["Tensor", "Tensor"], "Tensor"]
 """Images in [-1, 1], N × C × H × W, and labels N -> scores N."""
 Penalty = Callable[[Critic, "Tensor", "Tensor", "Tensor", "torch.Generator"], "Tensor"]
-"""A critic, real images, made ones, their labels and noise -> a scalar in float32."""
+"""A critic, real images, made ones, their labels, and where noise comes from -> a scalar."""
+
+
+class Settings(Protocol):
+    """What the Configs of all GANs say of how they are fitted."""
+
+    @property
+    def latent_size(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def betas(self) -> tuple[float, float]: ...
+    @property
+    def discriminator_steps(self) -> int: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def compile(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What each network is fitted for, and how often and fast."""
+class Losses:
+    """What the two networks are fitted for."""
 
-    discriminator_loss: "Callable[[Tensor, Tensor], Tensor]"
+    discriminator: "Callable[[Tensor, Tensor], Tensor]"
     """Scores of real and of made images -> a scalar."""
-    generator_loss: "Callable[[Tensor], Tensor]"
+    generator: "Callable[[Tensor], Tensor]"
     """Scores of made images -> a scalar."""
     penalty: Penalty | None = None
-    """Added to the discriminator's loss."""
-    discriminator_steps: int
-    """Updates of the discriminator for each of the generator."""
-    batch_size: int
-    """Images of each update."""
-    steps: int
-    """Updates of the generator."""
-    latent_size: int
-    generator_lr: float
-    discriminator_lr: float
-    betas: tuple[float, float]
-    eps: float = 1e-8
-    ema_decay: float
-    compile: bool
+    """Added to the discriminator's loss; in float32 wherever it is computed."""
+
+
+def hinge(real: "Tensor", made: "Tensor") -> "Tensor":
+    """Real images are to score above 1 and made ones below -1 (Lim & Ye, arXiv 1705.02894)."""
+    from torch.nn import functional
+
+    return functional.relu(1 - real).mean() + functional.relu(1 + made).mean()
+
+
+def lowered(made: "Tensor") -> "Tensor":
+    """Made images are to score high, however high they do."""
+    return -made.mean()
 
 
 class Adversarial:
@@ -66,47 +87,57 @@ class Adversarial:
 
     One step takes `discriminator_steps` batches of real images, one for each update of the
     discriminator, and ends with one update of the generator. Made images carry the labels of the
-    real ones beside them: both networks see the classes as often as the data holds them. The
-    images of the last update of the discriminator are those that the generator then learns from,
-    as in DCGAN's code.
+    real ones beside them, so that both networks see classes as often as the data holds them. The
+    generator learns from the images of the discriminator's last update, as in DCGAN's code.
 
-    What is sampled from is a running average of the generator's weights. Its batch statistics are
-    its own: it sees a batch of latents every few steps.
+    Images are sampled from a running average of the generator. Batch and spectral norm of an
+    average of weights are not the average of theirs: every few steps it sees a batch of latents
+    and takes its own.
     """
 
-    def __init__(self, generator: "nn.Module", discriminator: "nn.Module", rules: Rules) -> None:
+    def __init__(
+        self,
+        config: Settings,
+        generator: "nn.Module",
+        discriminator: "nn.Module",
+        losses: Losses,
+        eps: float = 1e-8,
+    ) -> None:
+        """Args:
+        generator: latents N × latent_size and labels N -> images in [-1, 1], N × C × H × W.
+        discriminator: images and labels -> scores N, each of its own image alone.
+        eps: of Adam.
+        """
         import torch
 
-        self.batch_size = rules.batch_size * rules.discriminator_steps
-        self.num_steps = rules.steps
-        self.num_parameters = sum(
-            weight.numel()
-            for network in (generator, discriminator)
-            for weight in network.parameters()
-        )
-        self._rules = rules
+        self.batch_size = config.batch_size * config.discriminator_steps
+        self.num_steps = config.steps
+        self._config = config
+        self._losses = losses
         self._device = "cpu"
         self._num_done = 0
-        # Packs hold channels last, and convolutions are faster so, on a CPU by a sixth.
+        # Images of packs hold channels last, and convolutions are faster so: on a CPU by a sixth.
         self._generator, self._discriminator = (
             network.to(memory_format=torch.channels_last) for network in (generator, discriminator)
         )
-        self._average = copy.deepcopy(generator).eval().requires_grad_(False)
+        self._average = copy.deepcopy(self._generator).eval().requires_grad_(False)
+        self.num_parameters = sum(
+            weight.numel()
+            for network in (self._generator, self._discriminator)
+            for weight in network.parameters()
+        )
         self._generator_optimizer, self._discriminator_optimizer = (
             torch.optim.Adam(
-                network.parameters(), lr=lr, betas=rules.betas, eps=rules.eps, fused=True
+                network.parameters(), lr=config.lr, betas=config.betas, eps=eps, fused=True
             )
-            for network, lr in (
-                (generator, rules.generator_lr),
-                (discriminator, rules.discriminator_lr),
-            )
+            for network in (self._generator, self._discriminator)
         )
 
     def to(self, device: str) -> None:
         self._device = device
         for network in (self._generator, self._discriminator, self._average):
             network.to(device)
-            if self._rules.compile and device.startswith("cuda"):
+            if self._config.compile and device.startswith("cuda"):
                 network.compile()
 
     def step(
@@ -116,21 +147,16 @@ class Adversarial:
 
         self._generator.train()
         self._discriminator.train()
-        real = to_signed(images)
-        rounds = list(
-            zip(
-                *(each.chunk(self._rules.discriminator_steps) for each in (real, labels)),
-                strict=True,
-            )
-        )
+        batches = to_signed(images).chunk(self._config.discriminator_steps)
         found: list[dict[str, Tensor]] = []
-        for number, (shown, told) in enumerate(rounds, 1):
-            latents = torch.randn(
-                (len(shown), self._rules.latent_size), generator=rng, device=real.device
-            )
-            with torch.set_grad_enabled(number == len(rounds)), mixed_precision(self._device):
+        for number, (real, told) in enumerate(
+            zip(batches, labels.chunk(self._config.discriminator_steps), strict=True), 1
+        ):
+            size = (len(real), self._config.latent_size)
+            latents = torch.randn(size, generator=rng, device=real.device)
+            with torch.set_grad_enabled(number == len(batches)), mixed_precision(self._device):
                 made = self._generator(latents, told)
-            found.append(self._update_discriminator(shown, made.detach(), told, rng))
+            found.append(self._update_discriminator(real, made.detach().float(), told, rng))
         losses = {name: torch.stack([each[name] for each in found]).mean() for name in found[0]}
         losses |= self._update_generator(made, told)
         self._update_average(latents, told)
@@ -144,19 +170,14 @@ class Adversarial:
 
         from tasks.networks.descending import descend
 
-        rules = self._rules
         with mixed_precision(self._device):
-            # Neither network of a pair has batch norm in its discriminator: one pass serves both.
-            both = self._discriminator(
-                torch.cat([real, made.to(real.dtype)]), torch.cat([labels, labels])
-            )
-        loss = rules.discriminator_loss(*both.float().chunk(2))
+            scores = self._discriminator(torch.cat([real, made]), torch.cat([labels, labels]))
+        loss = self._losses.discriminator(*scores.float().chunk(2))
         losses = {"discriminator_loss": loss.detach()}
-        if rules.penalty is not None:
-            # `forward`: torch.compile knows no second derivative.
-            penalty = rules.penalty(
-                self._discriminator.forward, real, made.to(real.dtype), labels, rng
-            )
+        if self._losses.penalty is not None:
+            # `forward` goes round torch.compile, which knows no second derivative.
+            critic = self._discriminator.forward
+            penalty = self._losses.penalty(critic, real, made, labels, rng)
             loss = loss + penalty
             losses["penalty"] = penalty.detach()
         weights = self._discriminator.parameters()
@@ -166,10 +187,11 @@ class Adversarial:
     def _update_generator(self, made: "Tensor", labels: "Tensor") -> dict[str, "Tensor"]:
         from tasks.networks.descending import descend
 
+        # The way to the images leads through the discriminator; its own gradients are not wanted.
         self._discriminator.requires_grad_(False)
         with mixed_precision(self._device):
             scores = self._discriminator(made, labels)
-        loss = self._rules.generator_loss(scores.float())
+        loss = self._losses.generator(scores.float())
         weights = self._generator.parameters()
         norm = descend(loss, self._generator_optimizer, weights, MAX_NORM)
         self._discriminator.requires_grad_(True)
@@ -180,14 +202,9 @@ class Adversarial:
 
         from tasks.networks.averaging import update_average
 
-        update_average(
-            self._average.parameters(),
-            self._generator.parameters(),
-            self._rules.ema_decay,
-            self._num_done,
-        )
+        averages, weights = self._average.parameters(), self._generator.parameters()
+        update_average(averages, weights, self._config.ema_decay, self._num_done)
         if self._num_done % REFRESH_EVERY == 0:
-            # In training, a pass updates the statistics of batch norm and spectral norm.
             self._average.train()
             with torch.no_grad(), mixed_precision(self._device):
                 self._average(latents, labels)
@@ -222,64 +239,57 @@ class Adversarial:
         sampling: Any,
         sources: "Tensor | None" = None,
     ) -> "Tensor":
-        truncation = getattr(sampling, "truncation", None)
-        if truncation is None:
-            latents = normal((self._rules.latent_size,), rngs)
-        else:
-            latents = truncated_normal(self._rules.latent_size, rngs, truncation)
-        return self._made(latents, labels)
+        """`sampling.truncation`, where there is such a setting, bounds the latents."""
+        threshold = getattr(sampling, "truncation", None)
+        size = self._config.latent_size
+        if threshold is None:
+            return self._made(normal((size,), rngs), labels)
+        return self._made(truncated_normal(size, rngs, threshold), labels)
 
     def illustrate(
         self, labels: "Tensor", rngs: "Sequence[torch.Generator]", real: "Tensor"
     ) -> "dict[str, Tensor]":
-        """`interpolation`: eight images on the great circle between two latents of a class."""
+        """`interpolation`: along the great circle between two latents of a class."""
         import torch
 
-        first, last = normal((2, self._rules.latent_size), rngs).unbind(1)
-        shares = torch.linspace(0, 1, COLUMNS).tolist()
+        first, last = normal((2, self._config.latent_size), rngs).unbind(1)
+        shares = torch.linspace(0, 1, INTERPOLATED).tolist()
         latents = torch.stack([spherical(first, last, share) for share in shares], 1)
-        images = self._made(latents.flatten(0, 1), labels.repeat_interleave(COLUMNS))
-        return {"interpolation": images.unflatten(0, (len(labels), COLUMNS))}
+        images = self._made(latents.flatten(0, 1), labels.repeat_interleave(INTERPOLATED))
+        return {"interpolation": images.unflatten(0, (len(labels), INTERPOLATED))}
 
     def _made(self, latents: "Tensor", labels: "Tensor") -> "Tensor":
-        """Images of these latents, uint8 on the CPU."""
+        """Images of latents, as uint8 on the CPU."""
         import torch
 
         self._average.eval()
         with torch.no_grad():
-            return to_pixels(
-                self._average(latents.to(self._device), labels.to(self._device))
-            ).cpu()
+            images = self._average(latents.to(self._device), labels.to(self._device))
+        return to_pixels(images).cpu()
 
 
-def truncated_normal(
-    size: int, rngs: "Sequence[torch.Generator]", threshold: float
-) -> "Tensor":
-    """Standard normal noise given that no entry is beyond the threshold: len(rngs) × size.
+def truncated_normal(size: int, rngs: "Sequence[torch.Generator]", threshold: float) -> "Tensor":
+    """Standard normal noise, given that no entry is beyond the threshold: len(rngs) × size.
 
-    By the inverse of the distribution function, where BigGAN's code draws again what is beyond.
+    BigGAN draws again what is beyond; the inverse of the distribution function needs one draw.
     """
-    import math
-
     import torch
 
-    uniform = torch.stack(
-        [torch.rand(size, generator=rng, dtype=torch.float64) for rng in rngs]
-    )
+    uniform = torch.stack([torch.rand(size, generator=rng, dtype=torch.float64) for rng in rngs])
     inside = math.erf(threshold / math.sqrt(2))
     drawn = math.sqrt(2) * torch.erfinv((2 * uniform - 1) * inside)
+    # The inverse of a whole 1 is infinite.
     return drawn.clamp(-threshold, threshold).float()
 
 
 def spherical(first: "Tensor", last: "Tensor", share: float) -> "Tensor":
-    """Rows on the great circles between rows (White, arXiv 1609.04468), N × latent.
+    """Go so far along the great circle from `first` to `last`, row by row, N × latent.
 
-    Means of normal latents are shorter than any the generator has seen; these are as long.
+    White, "Sampling generative networks" (arXiv 1609.04468): on the straight line between two
+    normal latents lie shorter ones than a generator ever sees.
     """
-    cosine = (first * last).sum(1, keepdim=True) / (
-        first.norm(dim=1, keepdim=True) * last.norm(dim=1, keepdim=True)
-    )
+    cosine = (first * last).sum(1, True) / (first.norm(dim=1) * last.norm(dim=1))[:, None]
     angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()
-    return (
-        ((1 - share) * angle).sin() * first + (share * angle).sin() * last
-    ) / angle.sin()
+    mixed = ((1 - share) * angle).sin() * first + (share * angle).sin() * last
+    found: Tensor = mixed / angle.sin()
+    return found

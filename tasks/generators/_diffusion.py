@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -180,7 +181,25 @@ def scheduler(sampler: Sampler, steps: int | None, schedule: Schedule, timesteps
     known = inspect.signature(kind).parameters
     made = kind(**{name: value for name, value in settings.items() if name in known})
     made.set_timesteps(min(steps or usual, usual))
+    # Else it is looked for by its timestep, which may stand there twice.
+    if hasattr(made, "set_begin_index"):
+        made.set_begin_index(0)
     return made
+
+
+def time_of(walked: Any, timestep: "Tensor", schedule: Schedule, timesteps: int) -> float:
+    """The timestep of the fit that a scheduler is at.
+
+    Schedulers that count in noise levels round the timesteps that they tell, some of them.
+    """
+    import numpy as np
+    import torch
+
+    scale = float(walked.scale_model_input(torch.ones((), dtype=torch.float64), timestep))
+    if scale == 1:
+        return float(timestep)
+    known = log_sigmas(schedule, timesteps).numpy()
+    return float(np.interp(math.log(1 / scale**2 - 1) / 2, known, np.arange(timesteps)))
 
 
 def signal_and_noise(
@@ -226,7 +245,8 @@ def way_out(
     image = noise * walked.init_noise_sigma
     for timestep in walked.timesteps:
         seen = walked.scale_model_input(image, timestep)
-        times = torch.full((len(image),), float(timestep), device=image.device)
+        time = time_of(walked, timestep, schedule, timesteps)
+        times = torch.full((len(image),), time, device=image.device)
         found = predict(seen, times)
         if sampler not in CLIPPING:
             found = clipped(found, seen, *signal_and_noise(times, schedule, timesteps))

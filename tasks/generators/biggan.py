@@ -1,19 +1,22 @@
-"""BigGAN
+"""BigGAN: residual blocks, spectral norm in both networks, a class embedding that all norms share.
 
 Brock, Donahue & Simonyan, "Large scale GAN training for high fidelity natural image synthesis"
-(arXiv 1809.11096, ajbrock/BigGAN-PyTorch).
+(arXiv 1809.11096, ajbrock/BigGAN-PyTorch); self-attention of Zhang et al. (1805.08318), the
+projection discriminator of Miyato & Koyama (1802.05637), the hinge loss.
+
+The CIFAR-10 setting of its code is near `channels: 64`, `latent_size: 128`, `embedding_size: 128`,
+`lr: 2e-4`, `betas: [0, 0.999]`, `discriminator_steps: 4`, `batch_size: 50`, `ema_decay: 0.9999`,
+without attention; the defaults here suit small images on one CPU core.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.generation import Generator, ImageInfo, check_image
+from tasks.generators._adversarial import Adversarial, Losses, hinge, lowered
 from tasks.specs import STRICT
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 VERSION = 1
 
@@ -21,22 +24,42 @@ Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+MOST_PARTS = 6
+"""A first layer and the five blocks of images of 128 pixels."""
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:
     """What is fitted."""
 
-    channels: Positive = 32
-    attention: bool = True
-    embedding_size: Positive = 32
+    channels: Positive = 24
+    """At the image's side; twice as many at each half of it, up to eight times."""
     latent_size: Positive = 64
+    """Dealt in equal parts to the first layer and each block."""
+    embedding_size: Positive = 32
+    """Of the embedding of classes."""
+    attention: bool = True
+    """Self-attention at half the image's side."""
     lr: Rate = 1e-3
     betas: tuple[Share, Share] = (0.0, 0.999)
+    """Of Adam, for both networks."""
     discriminator_steps: Positive = 1
+    """Updates of the discriminator for each of the generator."""
     ema_decay: Share = 0.999
+    """Of the running average of the generator that is sampled from; 0 samples from itself."""
     compile: bool = False
-    batch_size: Positive = 64
-    steps: Positive = 2000
+    """Compile the networks; on a GPU alone."""
+    batch_size: Positive = 32
+    """Real images of an update; a step takes `discriminator_steps` times as many."""
+    steps: Positive = 1000
+    """Updates of the generator."""
+
+    def __post_init__(self) -> None:
+        if self.latent_size < MOST_PARTS:
+            raise ValueError(
+                f"latent_size={self.latent_size}: latents are dealt to up to {MOST_PARTS} layers; "
+                f"use {MOST_PARTS} or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -44,6 +67,7 @@ class Sampling:
     """How images are drawn."""
 
     truncation: Rate | None = None
+    """Bound on each latent: below 2, images are more typical and less diverse. None: no bound."""
     batch_size: Positive = 250
 
 
@@ -51,28 +75,20 @@ def check(config: Config, sampling: Sampling) -> None:
     """Any fit can be sampled."""
 
 
-def discriminator_loss(real: "Tensor", made: "Tensor") -> "Tensor":
-    """Hinge: real images are to score above 1, made ones below -1."""
-    from torch.nn import functional
-
-    return functional.relu(1 - real).mean() + functional.relu(1 + made).mean()
-
-
-def generator_loss(made: "Tensor") -> "Tensor":
-    """Made images are to score high."""
-    return -made.mean()
-
-
 def build(config: Config, info: ImageInfo) -> Generator:
     """Build with fresh weights.
 
-    Raises InputError for images that this network cannot make.
+    Raises InputError for images that these networks cannot make.
     """
     check_image(info, num_halvings=0)
     from torch import nn
 
-    from tasks.generators._adversarial import Adversarial, Rules
-    from tasks.networks.residual import ResidualDiscriminator, ResidualGenerator, add_spectral_norm, make_orthogonal
+    from tasks.networks.residual import (
+        ResidualDiscriminator,
+        ResidualGenerator,
+        add_spectral_norm,
+        make_orthogonal,
+    )
 
     generator = ResidualGenerator(
         info,
@@ -87,20 +103,9 @@ def build(config: Config, info: ImageInfo) -> Generator:
     add_spectral_norm(generator, nn.Conv2d, nn.Linear)
     add_spectral_norm(discriminator, nn.Conv2d, nn.Linear, nn.Embedding)
     return Adversarial(
+        config,
         generator,
         discriminator,
-        Rules(
-            discriminator_loss=discriminator_loss,
-            generator_loss=generator_loss,
-            discriminator_steps=config.discriminator_steps,
-            batch_size=config.batch_size,
-            steps=config.steps,
-            latent_size=config.latent_size,
-            generator_lr=config.lr,
-            discriminator_lr=config.lr,
-            betas=config.betas,
-            eps=1e-6,
-            ema_decay=config.ema_decay,
-            compile=config.compile,
-        ),
+        Losses(discriminator=hinge, generator=lowered),
+        eps=1e-6,
     )

@@ -72,7 +72,7 @@ class Config:
     """Share of training images whose label is replaced by "no label"."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     batch_size: Positive = 64
-    steps: Positive = 600
+    steps: Positive = 550
     compile: bool = False
     """Compile the network for the GPU; nothing on a CPU."""
 

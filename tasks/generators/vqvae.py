@@ -271,7 +271,7 @@ class VqVae:
         length = self._grid[0] * self._grid[1]
         each = [torch.rand(length, generator=rng, dtype=torch.float64) for rng in rngs]
         prior = copy.deepcopy(self._prior).double().eval()
-        return prior.draw(labels.to(self._device), torch.stack(each).to(self._device), temperature)
+        return prior.draw(labels.to(self._device), torch.stack(each), temperature)
 
     def _encoded(self, images: "Tensor") -> "Tensor":
         """The codes of images, in float64 too: an encoding amid two codes must not tip over."""

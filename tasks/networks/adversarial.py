@@ -3,6 +3,8 @@
 Radford, Metz & Chintala, DCGAN (arXiv 1511.06434, pytorch/examples dcgan).
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,7 +15,7 @@ MOST_WIDENING = 8
 
 
 def widths(channels: int, halvings: int) -> tuple[int, ...]:
-    """Channels at the image's side, at half of it, and so on: doubled each time, up to eightfold."""
+    """Channels at the image's side, at half of it and so on: doubled, up to eight times as many."""
     return tuple(channels * min(2**number, MOST_WIDENING) for number in range(halvings + 1))
 
 
@@ -33,6 +35,8 @@ class Projection(nn.Module):
         super().__init__()
         self.linear = nn.Linear(features, 1)
         self.embedding = nn.Embedding(num_classes, features)
+        # As large as the linear part; torch's embeddings would outweigh it by far.
+        nn.init.normal_(self.embedding.weight, std=features**-0.5)
 
     def forward(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """N × features and labels N -> scores N."""
@@ -52,7 +56,7 @@ class ConvolutionalGenerator(nn.Module):
             latent_size + info.num_classes, wide[0] * self.lowest[1] * self.lowest[2], bias=False
         )
         layers: list[nn.Module] = [nn.BatchNorm2d(wide[0]), nn.ReLU()]
-        for before, after in zip(wide, wide[1:], strict=False):
+        for before, after in itertools.pairwise(wide):
             layers += [
                 nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
@@ -80,7 +84,7 @@ class ConvolutionalDiscriminator(nn.Module):
             nn.Conv2d(info.channels, wide[0], 3, padding=1),
             nn.LeakyReLU(0.2),
         ]
-        for before, after in zip(wide, wide[1:], strict=False):
+        for before, after in itertools.pairwise(wide):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         height, width = lowest(info)

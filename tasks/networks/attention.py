@@ -27,4 +27,5 @@ class SelfAttention(nn.Module):
         value = functional.max_pool2d(self.value(hidden), 2).flatten(2)
         weights = torch.bmm(query.transpose(1, 2), key).softmax(2)
         seen = torch.bmm(value, weights.transpose(1, 2)).unflatten(2, hidden.shape[2:])
-        return hidden + self.gate * self.output(seen)
+        added: Tensor = self.output(seen)
+        return hidden + self.gate * added

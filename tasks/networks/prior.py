@@ -114,7 +114,7 @@ class CodePrior(nn.Module):
         few thousand would change with one code of it; call this on a prior in float64.
 
         Args:
-            uniforms: float64 in [0, 1), N × length.
+            uniforms: float64 in [0, 1), N × length, on the CPU.
         """
         places = self._places()
         seen = self.of_class(labels)[:, None]
@@ -126,6 +126,7 @@ class CodePrior(nn.Module):
             for block, past in zip(blocks, pasts, strict=True):
                 hidden = block.next(hidden, past, at)
             logits = self.logits(self.norm(hidden[:, 0])) / temperature
-            below = logits.softmax(1).cumsum(1) <= uniforms[:, at, None]
-            drawn.append(below.sum(1).clamp(max=logits.shape[1] - 1))
+            # On the CPU, as a GPU's running sums are not the same each time.
+            below = logits.softmax(1).cpu().cumsum(1) <= uniforms[:, at, None]
+            drawn.append(below.sum(1).clamp(max=logits.shape[1] - 1).to(labels.device))
         return torch.stack(drawn, 1).view(-1, *self.grid)

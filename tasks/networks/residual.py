@@ -49,7 +49,8 @@ class ConditionalBatchNorm(nn.Module):
         """N × C × H × W and N × condition -> N × C × H × W."""
         gain = 1 + functional.linear(condition, self.gain)[:, :, None, None]
         bias = functional.linear(condition, self.bias)[:, :, None, None]
-        return torch.addcmul(bias, self.norm(hidden), gain)
+        scaled: Tensor = self.norm(hidden) * gain
+        return scaled + bias
 
 
 class UpBlock(nn.Module):
@@ -71,7 +72,8 @@ class UpBlock(nn.Module):
             functional.relu(self.first_norm(hidden, condition)), scale_factor=2.0
         )
         hidden = functional.relu(self.second_norm(self.first(hidden), condition))
-        return skipped + self.second(hidden)
+        made: Tensor = skipped + self.second(hidden)
+        return made
 
 
 class DownBlock(nn.Module):
@@ -94,7 +96,8 @@ class DownBlock(nn.Module):
         hidden = self.second(functional.relu(hidden))
         if self.halve:
             hidden = functional.avg_pool2d(hidden, 2)
-        return hidden + self.skip(skipped)
+        found: Tensor = hidden + self.skip(skipped)
+        return found
 
 
 class ResidualGenerator(nn.Module):
@@ -152,7 +155,7 @@ class ResidualGenerator(nn.Module):
 
 
 class ResidualDiscriminator(nn.Module):
-    """Images and labels to scores: down blocks, one more at the lowest side, a sum, a projection."""
+    """Images and labels to scores: down blocks, one that keeps the side, a sum, a projection."""
 
     def __init__(self, info: ImageInfo, channels: int, *, attention: bool = False) -> None:
         """Args:

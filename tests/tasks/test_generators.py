@@ -133,16 +133,14 @@ def test_bytes_do_not_depend_on_shards(
 def test_bytes_do_not_depend_on_the_process(
     real: Path, fits: Callable[[str], Path], shards: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    for start in (0, 8):
-        jobs: list[Job] = []
-        for name in GENERATORS:
-            spec = SampleSpec(synthetic=tiny_set(name), start=start, stop=start + 8)
-            jobs.append((spec, fits(name), real, tmp_path / f"{name}-{start}"))
-        make_shards_elsewhere(jobs)
+    jobs: list[Job] = []
+    for name in GENERATORS:
+        spec = SampleSpec(synthetic=tiny_set(name), start=8, stop=16)
+        jobs.append((spec, fits(name), real, tmp_path / name))
+    make_shards_elsewhere(jobs)
 
     for name in GENERATORS:
-        halves = [read_rows(tmp_path / f"{name}-{start}") for start in (0, 8)]
-        assert [row for half in halves for row in half] == read_rows(shards(name)), name
+        assert read_rows(tmp_path / name) == read_rows(shards(name))[8:], name
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -239,7 +237,7 @@ def test_a_fit_depends_on_its_seed_and_leaves_its_figures_and_the_global_state_a
     assert last.items() <= {"step": history[-1]["step"], **result["losses"]}.items()
     assert all(row.keys() == {"step", *result["losses"]} for row in history)
     assert None not in result["losses"].values()
-    assert any("gradient_norm" in key for key in result["losses"])
+    assert any(key.endswith("norm") for key in result["losses"])
     assert result["num_parameters"] > 0
     assert result["peak_memory_bytes"] > 0
     assert result["seconds"] > 0

@@ -241,6 +241,15 @@ def set_sheet(name: str, num_classes: int = 10, num_images: int = 8, side: int =
     return SetSample(name=name, images=rows)
 
 
+def sheets_for(
+    sets: Sequence[SetResult], num_classes: int = 10, num_images: int = 8, side: int = 8
+) -> list[SetSample]:
+    """A sheet for each, which says whose it is."""
+    return [
+        replace(set_sheet(each.name, num_classes, num_images, side), key=each.key) for each in sets
+    ]
+
+
 def _cells(sets: Sequence[SetResult], axis: str = "sets") -> tuple[CellResult, ...]:
     """The baseline, then a mixed and a synthetic cell for each set, in three seeds."""
     found = [cell({axis: None, "variant": "real"}, BASE, None, label="real")]
@@ -286,7 +295,7 @@ def study_of(sets: Sequence[SetResult], **changes: Any) -> StudyResult:
         cells=_cells(sets),
         sets=tuple(sets),
         measures=MEASURES,
-        sheets=(set_sheet("real"), *(set_sheet(name) for name in labels)),
+        sheets=(set_sheet("real"), *sheets_for([s for s in sets if s.measures])),
         costs=(
             *(CostLine(what=f"fit {n}", steps=1, hours=0.02, device="cpu") for n in labels),
             CostLine(what="train", steps=3 + 6 * len(sets), hours=0.6, device="cpu"),
@@ -367,7 +376,7 @@ def long_names() -> StudyResult:
     ]
     sheets = (
         set_sheet("real", 12, 8, side=96),
-        *(set_sheet(each.name, 12, 8, side=96) for each in sets),
+        *sheets_for(sets, 12, 8, side=96),
     )
     classes = tuple(f"Anna's long-tailed hummingbird number {i}" for i in range(12))
     return study_of(sets, sheets=sheets, classes=classes)

@@ -1,5 +1,6 @@
 """Class folders of real handwritten digits, and one small model trained on them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from orchestrator import cli
+from orchestrator.ledger import Ledger
+from orchestrator.plan import Step
+from orchestrator.single.performing import carry_out, in_store, outstanding
+from orchestrator.single.places import Place
+from orchestrator.single.study_sets import Asked, StudySet, find_set
+from tasks.specs import Progress
 from tests.orchestrator.commands import augury
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six")
@@ -51,6 +58,54 @@ def model(work: Path) -> Path:
     done = augury(work, *words, "--out", "vae.safetensors")
     assert done.returncode == 0, done.stderr
     return work / "vae.safetensors"
+
+
+GENERATOR = {"name": "vae", "steps": 5, "channels": [8]}
+STUDY = {
+    "question": "q",
+    "dataset": "digits",
+    "subset": {"max_real": 60},
+    "synthetic": {
+        "made": {"generator": GENERATOR, "per_class": 3},
+        "rebuilt": {
+            "generator": {**GENERATOR, "sampling": {"mode": "reconstruct", "batch_size": 7}},
+            "per_class": 3,
+        },
+        "sifted": {"generator": GENERATOR, "per_class": 3, "filters": ["blank"]},
+        "there": {"folder": "data/synthetic"},
+    },
+    "axes": {"sets": [["made"], ["rebuilt"], ["sifted"]]},
+    "variant": "synthetic",
+    "train": {"model": "small_cnn"},
+    "seeds": [0],
+}
+
+
+class Unwatched:
+    """Shows nothing."""
+
+    def progressed(self, step: Step, progress: Progress) -> None: ...
+
+
+def make_sets(asked: Asked) -> StudySet:
+    """Do the steps of a study that make a set, without Ray."""
+    found = find_set(asked)
+    at = in_store(Ledger(asked.store), Place(device="cpu", threads=1))
+    carry_out(outstanding(found.images, found.whole.plan.steps, at), at, Unwatched())
+    return find_set(asked)
+
+
+@pytest.fixture(scope="session")
+def store(work: Path, model: Path) -> Path:
+    """The store of a study, `study.yaml`, whose sets are made."""
+    (work / "study.yaml").write_text(json.dumps(STUDY))
+    place = work / "store"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(work)
+        patched.setenv("AUGURY_CACHE", str(work / "cache"))
+        for name in ("made", "rebuilt", "sifted"):
+            make_sets(Asked(given=f"study.yaml:{name}", store=str(place)))
+    return place
 
 
 @pytest.fixture
