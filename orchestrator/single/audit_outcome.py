@@ -1,9 +1,8 @@
 """Says what an audit found, in words, numbers and pictures."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.reading import copies_note
 from orchestrator.report.results import QUANTILES, AuditResult
@@ -16,6 +15,11 @@ from orchestrator.single.subjects import Subject, result
 from orchestrator.steps import fetch_pack
 from tasks.specs import AuditSpec
 
+if TYPE_CHECKING:
+    from tasks.audit import Case
+    from tasks.sheets import SheetRow
+
+KINDS = {"exact": "exact copy", "near": "near copy", "feature": "alike in features"}
 DISTANCES = ("synthetic_to_train", "synthetic_to_test", "test_to_train")
 
 
@@ -36,6 +40,11 @@ class Audited:
     found: AuditResult
     passed: tuple[str, ...]
     """The limits that were passed, in words."""
+
+    @property
+    def num_cases(self) -> int:
+        """How many cases a sheet shows."""
+        return len(_cases(self))
 
 
 def audited(subject: Subject, at: Workplace, limits: Limits) -> Audited:
@@ -71,7 +80,11 @@ def _most(limit: float) -> str:
 
 
 def as_text(audit: Audited, sheet: Path | None) -> str:
-    """For people."""
+    """For people.
+
+    Args:
+        sheet: the file of the worst cases, if it was asked for.
+    """
     found = audit.found
     of_all = share(found.memorised, found.num_images)
     lines = [
@@ -86,7 +99,9 @@ def as_text(audit: Audited, sheet: Path | None) -> str:
         *remarks(audit.subject, ()),
         f"found: {copies_note(found) or 'no copy of a real image'}",
     ]
-    lines += [f"{sheet}: the worst cases, each beside its real image"] if sheet else []
+    lines += (
+        [f"{sheet}: {counted(audit.num_cases, 'case')} beside the real images"] if sheet else []
+    )
     lines += [f"over the limit: {each}" for each in audit.passed]
     return "\n".join(lines)
 
@@ -130,34 +145,39 @@ def draw(audit: Audited, path: Path) -> None:
     from tasks.sheets import draw_sheet, write_sheet
 
     rows = _rows(audit)
-    title = f"{audit.subject.name}: synthetic images, and the real ones nearest to them"
+    what = "synthetic images, and the real ones that they copy" if rows else "no copies were found"
     try:
-        write_sheet(path, draw_sheet(title if rows else f"{audit.subject.name}: no case", rows))
+        write_sheet(path, draw_sheet(f"{audit.subject.name}: {what}", rows))
     except OSError as error:
         raise unwritten("--sheet", path, error) from error
 
 
-def _rows(audit: Audited) -> Sequence[Any]:
+def _cases(audit: Audited) -> "tuple[Case, ...]":
     from tasks.audit import worst_cases
 
+    assert audit.subject.planned.audit is not None
+    return worst_cases(audit.at.ledger.fetch("audit", audit.subject.planned.audit))
+
+
+def _rows(audit: Audited) -> "list[SheetRow]":
     from tasks.packs import Pack
     from tasks.sheets import SheetRow, fitted
 
-    subject, ledger, key = audit.subject, audit.at.ledger, audit.subject.planned.audit
-    assert key is not None
-    spec = subject.steps[key].spec
+    subject, ledger = audit.subject, audit.at.ledger
+    assert subject.planned.audit is not None
+    spec = subject.steps[subject.planned.audit].spec
     assert isinstance(spec, AuditSpec)
     synthetic = Pack(fetch_pack(ledger, spec.pack))
     keys = {"train": spec.real.train.pack, "test": spec.real.test}
     real = {split: Pack(fetch_pack(ledger, pack)) for split, pack in keys.items()}
     return [
         SheetRow(
-            label=f"{case.kind}, {case.split}",
+            label=f"{KINDS[case.kind]}, {case.split}",
             note=f"{synthetic.sources[case.synthetic]}, at {case.distance:.3g}",
             images=(
                 fitted(synthetic.image(case.synthetic)),
                 fitted(real[case.split].image(case.real)),
             ),
         )
-        for case in worst_cases(ledger.fetch("audit", key))
+        for case in _cases(audit)
     ]

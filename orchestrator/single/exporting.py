@@ -7,7 +7,8 @@ from orchestrator.single.adopting import rows_of
 from orchestrator.single.generating import refilling_of
 from orchestrator.single.generator_files import fitted_on
 from orchestrator.single.making import MadeSet, write_images
-from orchestrator.single.set_folders import Recipe, SetFolder
+from orchestrator.single.set_folders import SetFolder
+from orchestrator.single.set_recipes import Recipe
 from orchestrator.single.study_sets import StudySet
 from tasks.errors import InputError
 from tasks.specs import FilterSpec, FitSpec, PackSpec, canonical

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.graph import Steps, key_of
+from orchestrator.local_files import by_content
 from orchestrator.overlay import overlaid
 from orchestrator.parsing import parse_subset
 from orchestrator.plan import Step
@@ -20,7 +21,7 @@ from orchestrator.steps import fetch_pack
 from orchestrator.validating import config_of, field_names
 from tasks import plugins
 from tasks.errors import InputError, nearest
-from tasks.specs import FitSpec, Key, PackSpec, Plugin, canonical
+from tasks.specs import FitSpec, Key, PackSpec, Plugin
 
 HISTORY = "losses.json holds the history"
 """How the message of a fit that diverged ends."""
@@ -78,7 +79,8 @@ def generator_of(name: str, overrides: Sequence[str]) -> Plugin:
     if "name" in values:
         raise InputError(f"--set name: --generator {name} says it already: leave it out")
     try:
-        return config_of("generators", name, values, "generator", None)
+        chosen = config_of("generators", name, values, "generator", None)
+        return by_content("generators", chosen, "generator")
     except InputError as error:
         raise InputError(settings_flag(str(error), "generator", f"--generator {name}")) from error
 
@@ -169,7 +171,9 @@ def _note(planned: Fit, record: Mapping[str, Any], at: Workplace) -> GeneratorNo
     return GeneratorNote(
         generator=spec.generator.name,
         version=spec.generator.version,
-        settings=canonical(spec.generator.config),
+        settings=plugins.adapter("generators", spec.generator.name).dump_python(
+            spec.generator.config, mode="json"
+        ),
         seed=spec.seed,
         channels=info.channels,
         height=info.height,

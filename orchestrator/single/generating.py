@@ -1,5 +1,6 @@
 """Plans what `augury generate` makes: how many images of which classes, with which settings."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from orchestrator.single.fitting import settings_flag
 from orchestrator.single.generator_files import GeneratorFile, load_generator
 from orchestrator.single.measuring import extractor_of
 from orchestrator.single.places import some
-from orchestrator.single.set_folders import Recipe
+from orchestrator.single.set_recipes import Recipe
 from orchestrator.validating import validated
 from tasks import plugins
 from tasks.errors import InputError, nearest
@@ -80,15 +81,15 @@ def model_file(given: str) -> GeneratorFile:
 
     Raises InputError where it names none.
     """
-    path = Path(given)
-    if path.is_file():
-        return load_generator(path)
+    # `os.path`, as a name that is too long is an error to methods of `Path`.
+    if os.path.isfile(given):
+        return load_generator(Path(given))
     if given in plugins.names("generators"):
         raise InputError(
             f"--generator {given}: has to be fitted first: augury fit --generator {given} --out "
             f"{given}.safetensors"
         )
-    what = "is a folder" if path.is_dir() else "there is no such file"
+    what = "is a folder" if os.path.isdir(given) else "there is no such file"
     raise InputError(f"--generator {given}: {what}; give what `augury fit` wrote")
 
 

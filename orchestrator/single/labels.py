@@ -6,7 +6,8 @@ from pathlib import Path
 
 from orchestrator.single.documents import read_json
 from orchestrator.single.places import some
-from orchestrator.single.set_folders import SHEET, read_recipe
+from orchestrator.single.set_folders import SHEET
+from orchestrator.single.set_recipes import read_recipe
 from tasks.datasets._files import SUFFIXES, images_below
 from tasks.datasets._label_files import label_file
 from tasks.errors import InputError

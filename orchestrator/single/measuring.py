@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from orchestrator import yaml12
+from orchestrator.local_files import by_content
 from orchestrator.overlay import overlaid
 from orchestrator.parsing import ALL_MEASURES, USUAL_MEASURES
 from orchestrator.settings import AuditSettings, QualitySettings
@@ -43,7 +44,8 @@ def extractor_of(given: str | None, overrides: Sequence[str]) -> Plugin | None:
         values = mapping(yaml12.parse(given or "classifier"), "extractor")
         name = named("extractors", values, "extractor")
         values = overlaid(dict(values), tuple(overrides), False)
-        return config_of("extractors", name, values, "extractor", None)
+        chosen = config_of("extractors", name, values, "extractor", None)
+        return by_content("extractors", chosen, "extractor")
     except InputError as error:
         text = re.sub(r"^extractor\.name: ", "--extractor: ", str(error))
         text = re.sub(r"^extractor\.", "--set ", text)

@@ -15,19 +15,17 @@ from typing import Any
 from orchestrator.report.wording import counted
 from orchestrator.single.documents import written_json
 from orchestrator.single.places import aside, some
+from orchestrator.single.set_recipes import ABOUT, FORMAT, Recipe, difference, read_recipe
 from tasks.errors import InputError
 from tasks.specs import canonical
 
 FLAG = "--output-dir"
-ABOUT, MANIFEST, SHEET = "manifest.json", "manifest.parquet", "sheet.png"
-FORMAT = 1
+MANIFEST, SHEET = "manifest.parquet", "sheet.png"
 PNG_END = b"IEND\xaeB`\x82"
 SHEET_CLASSES, SHEET_CLASSES_FEW, SHEET_IMAGES = 20, 12, 8
 """All classes are drawn up to so many; else so few, evenly chosen; images of each."""
 UNSAFE = "/\0"
 """In the name of a folder."""
-SHOWN = 60
-"""Letters of a setting that an error shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +37,6 @@ class Entry:
     seed: int
     source: str
     """sha256 of the real image that it was made from; empty where there is none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What the images of a folder are: equal recipes make equal folders."""
-
-    generator: str
-    model: str
-    """`sha256:` and that of the model file, or `fit:` and the key of a study's fit."""
-    settings: Mapping[str, Any]
-    """Of sampling."""
-    seed: int
-    images: Mapping[str, int]
-    """Asked for of each class, in label order."""
-    fitted_on: Mapping[str, Any]
-    """Which real images the generator has seen."""
-    filters: Sequence[Mapping[str, Any]] = ()
-    refilling: Mapping[str, Any] | None = None
-    """How images were drawn in place of those that filters dropped."""
-    extractor: Mapping[str, Any] | None = None
-    """What filters saw the images by."""
-    device: str | None = None
-    """Which kind made them, where that is one for all."""
 
 
 class SetFolder:
@@ -88,8 +63,10 @@ class SetFolder:
 
         Raises InputError where it holds anything else, or nothing can be written in it.
         """
-        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not there.is_dir():
+        # `os.path`, as a name that is too long is an error to methods of `Path`.
+        around = (self.path, *self.path.absolute().parents)
+        there = next(path for path in around if os.path.exists(path))
+        if not os.path.isdir(there):
             raise InputError(f"{FLAG} {self.path}: {str(there)!r} is a file; name a folder")
         if not os.access(there, os.W_OK | os.X_OK):
             raise InputError(f"{FLAG} {self.path}: nothing can be written in {str(there)!r}")
@@ -122,7 +99,7 @@ class SetFolder:
         here = json.loads(json.dumps(canonical(self.recipe)))
         if there != here:
             raise InputError(
-                f"{FLAG} {self.path}: holds images of another recipe ({_difference(there, here)}); "
+                f"{FLAG} {self.path}: holds images of another recipe ({difference(there, here)}); "
                 f"name a new folder"
             )
 
@@ -234,16 +211,6 @@ class SetFolder:
         )
 
 
-def read_recipe(folder: Path) -> dict[str, Any] | None:
-    """The recipe of a folder that was written here; None for any other."""
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    recipe = about.get("recipe") if isinstance(about, dict) else None
-    return recipe if isinstance(recipe, dict) else None
-
-
 def _safe(name: str) -> str:
     """A class as the name of a folder: itself, unless no folder can be called so."""
     out = "".join(f"%{ord(letter):02X}" if letter in UNSAFE else letter for letter in name)
@@ -251,27 +218,6 @@ def _safe(name: str) -> str:
     out = f"%2E{out[1:]}" if out.startswith(".") else out
     # Longer names are none on any disk.
     return out.encode()[:240].decode(errors="ignore") or "%00"
-
-
-def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """The first setting that is not the same."""
-    for path, value in _flat(here).items():
-        other = _flat(there).get(path)
-        if other != value:
-            return f"{path}: {_shown(other)} there, {_shown(value)} here"
-    return "with further settings"
-
-
-def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _flat(item, f"{path}{key}.") if isinstance(item, dict) else {path + key: item}
-    return found
-
-
-def _shown(value: Any) -> str:
-    text = written_json(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def entries_in(rows: Iterable[Mapping[str, Any]]) -> list[Entry]:

@@ -1,11 +1,12 @@
 """Plans what is measured of a synthetic set, in a folder or of a study, and looks it up."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.graph import Steps
+from orchestrator.graph import Steps, key_of
 from orchestrator.grid import Cell
 from orchestrator.inputs import identify
 from orchestrator.ledger import Ledger
@@ -33,7 +34,7 @@ from orchestrator.single.performing import (
     workplace,
 )
 from orchestrator.single.places import some, take_place
-from orchestrator.single.set_folders import read_recipe
+from orchestrator.single.set_recipes import read_recipe
 from orchestrator.single.sources import Named, Source, bare, find
 from orchestrator.single.study_sets import SEPARATOR, Asked, find_set
 from orchestrator.steps import THREADS
@@ -93,7 +94,7 @@ def is_folder(given: str) -> bool:
 
     Raises InputError for what is neither.
     """
-    if Path(given).is_dir():
+    if os.path.isdir(given):
         return True
     if SEPARATOR in given:
         return False
@@ -128,6 +129,7 @@ def of_folder(given: str, real: Named, change: Change) -> Subject:
         text = str(error).replace(f"synthetic.{name}.folder: ", f"{given}: ")
         raise InputError(text.replace("dataset: ", f"{real.flag}: ")) from error
     (planned,) = kept.sets()
+    planned = _beside_all(planned, steps)
     return Subject(
         name=given,
         planned=planned,
@@ -137,6 +139,28 @@ def of_folder(given: str, real: Named, change: Change) -> Subject:
         remarks=tuple(_remarks(given, source)),
         store=None,
     )
+
+
+def _beside_all(planned: PlannedSet, steps: Steps) -> PlannedSet:
+    """Audit a folder beside the images that a study would hold out for validation, too.
+
+    Nobody knows which images its generator was shown.
+    """
+    if planned.audit is None:
+        return planned
+    step = steps.found[planned.audit]
+    spec = step.spec
+    assert isinstance(spec, AuditSpec)
+    images = spec.real.train
+    if images.validation_pack is not None:
+        return planned
+    both = zip(images.validation, images.training, strict=True)
+    every = replace(
+        images, validation=(0,) * len(images.validation), training=tuple(map(sum, both))
+    )
+    spec = replace(spec, real=replace(spec.real, train=every))
+    key = steps.add(spec, step.needs, step.title, step.size, key_of(spec))
+    return replace(planned, audit=key)
 
 
 def _cell(dataset: Dataset) -> CellSettings:

@@ -50,9 +50,6 @@ SAMPLERS: tuple[str, ...] = get_args(Sampler)
 Predictor = Callable[["Tensor", "Tensor"], "Tensor"]
 """Noisy images N × C × H × W, as the fit made them, and timesteps N -> the noise in them."""
 
-CLIPPING = ("ddim", "ddpm")
-"""They keep the image that each step is headed for within [-1, 1] by themselves."""
-
 K_DIFFUSION = (
     "EulerDiscreteScheduler",
     "HeunDiscreteScheduler",
@@ -162,7 +159,7 @@ def scheduler(sampler: Sampler, steps: int | None, schedule: Schedule, timesteps
     """
     from tasks.networks.denoiser import untyped
 
-    if sampler in CLIPPING:
+    if sampler in ("ddim", "ddpm"):
         kind = untyped.DDIMScheduler if sampler == "ddim" else untyped.DDPMScheduler
         made = kind(**beta_settings(schedule, timesteps), timestep_spacing="trailing")
         made.set_timesteps(steps or timesteps)
@@ -213,8 +210,9 @@ def signal_and_noise(
 def clipped(noise: "Tensor", noisy: "Tensor", signal: "Tensor", rest: "Tensor") -> "Tensor":
     """Bend predicted noise so that the image it leaves behind lies within [-1, 1].
 
-    Schedulers that do not clip that image themselves would divide by next to nothing at the start
-    of a cosine schedule.
+    As in openai/guided-diffusion: were that image clipped and the noise left as predicted, what
+    guidance adds to the one would be lost and what it takes from the other would not. Schedulers
+    that clip nothing would divide by next to nothing at the start of a cosine schedule.
     """
     clean = ((noisy - rest * noise) / signal).clamp(-1, 1)
     return (noisy - signal * clean) / rest
@@ -247,9 +245,8 @@ def way_out(
         seen = walked.scale_model_input(image, timestep)
         time = time_of(walked, timestep, schedule, timesteps)
         times = torch.full((len(image),), time, device=image.device)
-        found = predict(seen, times)
-        if sampler not in CLIPPING:
-            found = clipped(found, seen, *signal_and_noise(times, schedule, timesteps))
+        levels = signal_and_noise(times, schedule, timesteps)
+        found = clipped(predict(seen, times), seen, *levels)
         image = walked.step(found, timestep, image, **settings).prev_sample
         yield image
 

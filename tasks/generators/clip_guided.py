@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.clip import Clip, check_prompt, class_embeddings, load, prompts
+from tasks.clip import BY_CONTENT, Clip, check_prompt, class_embeddings, load, prompts
 from tasks.clip import identify as identify_clip
 from tasks.generation import (
     Generator,
@@ -90,6 +90,8 @@ class Config:
     """Compile the networks for the GPU; nothing on a CPU."""
 
     def __post_init__(self) -> None:
+        if self.folder is not None and not (self.clip or "").startswith(BY_CONTENT):
+            raise ValueError("folder is filled in by planning: say clip: <path> instead")
         check_prompt(self.prompt)
         check_channels(self.channels)
         check_schedule(self.schedule, self.timesteps)
@@ -103,9 +105,8 @@ class Sampling:
     """Of the gradient; 0 is the denoiser alone."""
     conditional: bool = False
     """Tell the denoiser the class, too."""
-    sampler: Sampler = "ddpm"
-    """`ddim`, `ddpm`, or a scheduler of diffusers by its name. The noise that `ddpm` adds mends
-    what guidance spoils: of digits drawn so nearly all are of the class, with `ddim` two thirds."""
+    sampler: Sampler = "ddim"
+    """`ddim`, `ddpm`, or a scheduler of diffusers by its name."""
     steps: Positive | None = 50
     """Respaced evenly over the timesteps of the fit; None takes them all."""
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -191,8 +191,8 @@ def test_conditional_batch_norm_starts_as_a_plain_one_and_then_follows_its_condi
     plain = functional.batch_norm(hidden, None, None, training=True)
     assert torch.allclose(norm(hidden, condition), plain, atol=1e-6)
     with torch.no_grad():
-        norm.gain += torch.arange(12.0).view(4, 3)
-        norm.bias -= torch.arange(12.0).view(4, 3)
+        norm.gain.copy_(torch.arange(12.0).view(4, 3))
+        norm.bias.copy_(-torch.arange(12.0).view(4, 3))
     for row, label in enumerate((0, 1, 2, 1, 0)):
         number = torch.arange(12.0).view(4, 3)[:, label, None, None]
         expected = (1 + number) * plain[row] - number
@@ -502,7 +502,7 @@ def test_impossible_settings_are_refused(make: Callable[[], Any], message: str) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sides_that_are_no_multiple_of_four_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match="set dataset.size, for example to 28"):
+    with pytest.raises(InputError, match=r"set dataset\.size, for example to 28"):
         built(name, replace(INFO, height=30, width=30))
 
 

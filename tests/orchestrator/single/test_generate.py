@@ -126,7 +126,8 @@ def write_digits_by_number(folder: Path) -> None:
 
 
 def test_names_that_no_folder_can_have(tmp_path: Path) -> None:
-    from orchestrator.single.set_folders import Entry, Recipe, SetFolder
+    from orchestrator.single.set_folders import Entry, SetFolder
+    from orchestrator.single.set_recipes import Recipe
 
     recipe = Recipe(generator="vae", model="sha256:0", settings={}, seed=0, images={}, fitted_on={})
     folder = SetFolder(tmp_path / "out", ["a/b", ".c", "d e"], recipe)
@@ -271,6 +272,11 @@ GENERATIONS: Sequence[tuple[Sequence[str], str]] = [
     ),
     (("--output-dir", "a-file"), "--output-dir a-file: 'a-file' is a file; name a folder"),
     (("--output-dir", "a-file/x"), "--output-dir a-file/x: "),
+    (
+        ("--output-dir", "a" * 270),
+        f"--output-dir {'a' * 270}: cannot be written (File name too lon",
+    ),
+    (("--generator", "a" * 270), f"--generator {'a' * 270}: there is no such file; give what"),
     (("--device", "cuda:99"), "--device cuda:99: torch sees only cpu"),
 ]
 
