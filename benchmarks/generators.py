@@ -21,20 +21,27 @@ from typing import Any
 
 import torch
 import yaml
+from PIL import Image
 
 from tasks import plugins
 from tasks.cas import cas
+from tasks.extraction import Features, load_features
+from tasks.extractor import fit_extractor
+from tasks.features import extract
 from tasks.fit import fit
 from tasks.generate import sample
+from tasks.measures.frechet import frechet_distance
+from tasks.measures.kernel import kernel_distance
 from tasks.pack import gather
-from tasks.packs import Pack, Pixels, read_all, select_first, write_pack
+from tasks.packs import Pack, read_all, select, select_first, write_pack
 from tasks.reference import reference_model, reference_recipe
 from tasks.results import read_result
-from tasks.sheets import SheetRow, draw_sheet, fitted, write_sheet
 from tasks.specs import (
     CasSpec,
     CellSpec,
     Counts,
+    ExtractorSpec,
+    FeaturesSpec,
     FitSpec,
     GatherSpec,
     ImagesSpec,
@@ -45,6 +52,8 @@ from tasks.specs import (
 )
 
 SHEET_IMAGES = 10
+SHEET_SIDE = 320
+"""Pixels of a sheet of samples, about."""
 
 
 class NoCheckpoints:
@@ -72,12 +81,22 @@ def packed(data: str, split: str, out: Path) -> Path:
 
 
 def measured(
-    chosen: Plugin, sampling: Any, train: Path, test: Path, num_real: int, per_class: int, seed: int
+    chosen: Plugin,
+    sampling: Any,
+    train: Path,
+    test: Path,
+    extractor: Path,
+    counts: Counts,
+    per_class: int,
+    seed: int,
 ) -> tuple[dict[str, Any], Pack]:
-    """Fit, sample and score one generator; the pack of its samples too."""
+    """Fit, sample and score one generator; the pack of its samples too.
+
+    Args:
+        counts: real images of each class that it is fitted on.
+    """
     work = Path(tempfile.mkdtemp(dir=train.parent))
     real = Pack(train)
-    counts: Counts = tuple(min(num_real // 10, int(n)) for n in _per_class(real))
     images = ImagesSpec(pack="train", split_seed=0, validation=(0,) * 10, training=counts)
     folders = {name: work / name for name in ("fit", "sample", "gather", "cas")}
     for folder in folders.values():
@@ -111,8 +130,15 @@ def measured(
     packs = {"train": train, "test": test, "set": folders["gather"]}
     read_all(cas(spec, packs, folders["cas"], NoCheckpoints(), "cpu"))
     result = read_result(folders["fit"])
+    features = {
+        name: extracted(packs[name], extractor, work / f"{name} features") for name in packs
+    }
+    real_rows = select(real, images)[1]
+    compared = (features["train"][real_rows], features["set"])
     found = {
         "cas": read_result(folders["cas"])["cas"],
+        "fid": frechet_distance(*compared),
+        "kid": kernel_distance(*compared).mean,
         "fit_s": fit_s,
         "images_per_s": 10 * per_class / sample_s,
         "num_parameters": result["num_parameters"],
@@ -121,20 +147,50 @@ def measured(
     return found, Pack(folders["gather"])
 
 
+def fitted_extractor(train: Path, counts: Counts, out: Path) -> Path:
+    """The small classifier whose features are compared, fitted on the real images."""
+    out.mkdir()
+    images = ImagesSpec(
+        pack="train",
+        split_seed=0,
+        validation=(1,) * 10,
+        training=tuple(number - 1 for number in counts),
+    )
+    cell = CellSpec(
+        images=images,
+        sets=(),
+        model=reference_model(),
+        recipe=reference_recipe(sum(counts)),
+        num_classes=10,
+    )
+    spec = ExtractorSpec(cell=cell, seed=0)
+    read_all(fit_extractor(spec, {"train": train}, out, NoCheckpoints(), "cpu"))
+    return out
+
+
+def extracted(pack: Path, extractor: Path, out: Path) -> Features:
+    """The features of all images of a pack."""
+    out.mkdir()
+    chosen = plugins.plugin("extractors", "classifier")
+    spec = FeaturesSpec(extractor=chosen, fitted="extractor", pack="pack")
+    read_all(extract(spec, pack, extractor, out, "cpu"))
+    return load_features(out).features
+
+
 def _per_class(pack: Pack) -> list[int]:
     return [int((pack.labels == label).sum()) for label in range(len(pack.classes))]
 
 
-def sheet(name: str, pack: Pack, path: Path) -> None:
-    """Draw ten samples of each class."""
+def sheet(pack: Pack, path: Path) -> None:
+    """Write ten samples of each class, a class a row, scaled so that pixels show."""
     chosen = select_first(pack, tuple(min(SHEET_IMAGES, n) for n in _per_class(pack)))
-    rows = []
-    for label, each in enumerate(pack.classes):
-        images: tuple[Pixels, ...] = tuple(
-            fitted(pack.image(int(row))) for row in chosen if pack.labels[row] == label
-        )
-        rows.append(SheetRow(label=each, note="", images=images))
-    write_sheet(path, draw_sheet(name, rows))
+    images = pack.whole[chosen]
+    num_rows, channels = len(pack.classes), images.shape[3]
+    grid = images.reshape(num_rows, -1, *images.shape[1:]).swapaxes(1, 2)
+    drawn = Image.fromarray(grid.reshape(num_rows * images.shape[1], -1, channels).squeeze())
+    factor = max(1, round(SHEET_SIDE / drawn.width))
+    size = (drawn.width * factor, drawn.height * factor)
+    drawn.resize(size, Image.Resampling.NEAREST).save(path, optimize=True)
 
 
 def settings(given: Sequence[str], name: str) -> tuple[Any, Any]:
@@ -146,7 +202,7 @@ def settings(given: Sequence[str], name: str) -> tuple[Any, Any]:
         if owner == name:
             part = "Sampling" if key.startswith("sampling.") else "Config"
             values[part][key.removeprefix("sampling.")] = yaml.safe_load(value)
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         plugins.adapter("generators", name, part).validate_json(json.dumps(found))
         for part, found in values.items()
     )
@@ -167,23 +223,24 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         train, test = (packed(asked.data, each, Path(folder, each)) for each in ("train", "test"))
+        counts = tuple(min(asked.num_real // 10, n) for n in _per_class(Pack(train)))
+        extractor = fitted_extractor(train, counts, Path(folder, "extractor"))
         for name in asked.only:
             config, sampling = settings(asked.given, name)
             chosen = plugins.plugin("generators", name, config)
             for seed in asked.seeds:
                 figures, pack = measured(
-                    chosen, sampling, train, test, asked.num_real, asked.per_class, seed
+                    chosen, sampling, train, test, extractor, counts, asked.per_class, seed
                 )
                 found.setdefault(name, []).append(figures)
-                shown = ", ".join(f"{key} {value:.4g}" for key, value in figures["losses"].items())
                 print(
-                    f"{name:12s} seed {seed}: CAS {figures['cas']:.3f}, fit {figures['fit_s']:.0f} "
-                    f"s, {figures['images_per_s']:.0f} images/s ({shown})",
+                    f"{name:12s} seed {seed}: CAS {figures['cas']:.3f}, FID {figures['fid']:.2f}, "
+                    f"fit {figures['fit_s']:.0f} s, {figures['images_per_s']:.0f} images/s",
                     flush=True,
                 )
                 if asked.sheets:
                     asked.sheets.mkdir(parents=True, exist_ok=True)
-                    sheet(name, pack, asked.sheets / f"{name}.png")
+                    sheet(pack, asked.sheets / f"{name}.png")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"generators": found, "peak_memory_bytes": peak}))
 

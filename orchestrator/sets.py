@@ -143,10 +143,10 @@ def _generated(
         generator=each.generator,
         images=real.images,
     )
-    set_key, shards = _shards(recipe, steps, label)
+    set_key, shards = plan_shards(recipe, steps, label)
     kept = None
     if each.filters:
-        kept = set_key = _filtered(each, recipe, set_key, shards, real, extractor, steps)
+        kept = set_key = plan_filter(each, recipe, set_key, shards, real, extractor, steps)
     gathered = shards if kept is None else (kept,)
     gather = GatherSpec(
         synthetic=set_key, shards=gathered, classes=real.info.classes, size=real.size
@@ -165,7 +165,7 @@ def _generated(
     )
 
 
-def _filtered(
+def plan_filter(
     each: GeneratedSet,
     recipe: SetSpec,
     drawn: Key,
@@ -227,7 +227,7 @@ def _set_key(recipe: SetSpec) -> Key:
     return content_key("set", VERSIONS["sample"], recipe)
 
 
-def _shards(recipe: SetSpec, steps: Steps, label: str) -> tuple[Key, tuple[Key, ...]]:
+def plan_shards(recipe: SetSpec, steps: Steps, label: str) -> tuple[Key, tuple[Key, ...]]:
     batch: int = recipe.sampling.batch_size
     whole = max(1, SHARD_IMAGES // batch) * batch
     total = sum(recipe.counts)

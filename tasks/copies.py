@@ -237,15 +237,17 @@ class _Nearest:
         vectors = _unit(_thumbnails(usual.pack, sample.tolist(), COARSE_SIDE))
         first = min(max(4, size // TYPICAL_SHARE), size - 1)
         last = min(first + NUM_TYPICAL, size)
-        unmoved = self._vectors[0]
-        rows = np.empty((len(unmoved), last - first), np.int64)
-        likeness = np.empty(len(unmoved), np.float32)
-        for start in range(0, len(unmoved), BATCH):
+        rows = np.empty((len(self.rows), last - first), np.int64)
+        likeness = np.empty(len(self.rows), np.float32)
+        for start in range(0, len(self.rows), BATCH):
             mine = slice(start, start + BATCH)
-            far = -(unmoved[mine] @ vectors.T)
+            far = -(self._vectors[0][mine] @ vectors.T)
             order = np.argpartition(far, range(first, last), axis=1)[:, first:last]
             rows[mine] = sample[order]
-            likeness[mine] = -np.take_along_axis(far, order[:, :1], 1)[:, 0]
+            typical = vectors[order[:, 0]]
+            # Moved as candidates are, which would seem nearer than honest images ever come.
+            moved = [np.einsum("nd,nd->n", view[mine], typical) for view in self._vectors]
+            likeness[mine] = np.max(moved, axis=0)
         return list(rows.T), likeness
 
     def compared(

@@ -46,13 +46,22 @@ def draw(
     num_left = sum(map(len, missing))
     if not num_left:
         return 0
-    from tasks.devices import prepare
+    from tasks.devices import is_out_of_memory, prepare
 
     prepare(device)
     network = file.network(device)
     num_new = 0
     for batch in missing:
-        for entry, png in _made(network, batch, sampling, folder.classes):
+        try:
+            made = _made(network, batch, sampling, folder.classes)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"--batch-size {size}: {device} has too little memory for it; say less, and name a "
+                f"new folder, as other batches are other images"
+            ) from error
+        for entry, png in made:
             if not folder.has(entry):
                 folder.put(entry, png)
                 num_new += 1

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.single.options import DataDir, DatasetName, Device, Root, SkipBad, Threads
+from orchestrator.single.options import DatasetName, Device, Root, SkipBad, Threads
 from tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def generate(
         str | None,
         typer.Option("--extractor", metavar="NAME", help="What filters see by; else classifier."),
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", metavar="DIR", help="What it was fitted on; for --filter."),
+    ] = None,
     dataset: DatasetName = None,
     root: Root = None,
     skip_bad: SkipBad = False,

@@ -12,6 +12,7 @@ from orchestrator.plan import Step
 from orchestrator.single.places import Place
 from orchestrator.steps import Setting, StepFailed, name_store, perform, source_commit
 from tasks.caches import cache_dir
+from tasks.devices import is_out_of_memory
 from tasks.errors import InputError
 from tasks.specs import Key, Progress
 
@@ -129,6 +130,8 @@ def for_users(error: Exception, what: str, at: Workplace) -> InputError | None:
         )
     if isinstance(error, OSError):
         return InputError(f"{what}: {error}; run this again to go on")
+    if is_out_of_memory(error):
+        return InputError(f"{what}: {at.device} has too little memory: say a smaller batch_size")
     return None
 
 

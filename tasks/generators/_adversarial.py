@@ -101,11 +101,14 @@ class Adversarial:
         generator: "nn.Module",
         discriminator: "nn.Module",
         losses: Losses,
+        *,
+        discriminator_lr: float | None = None,
         eps: float = 1e-8,
     ) -> None:
         """Args:
         generator: latents N × latent_size and labels N -> images in [-1, 1], N × C × H × W.
         discriminator: images and labels -> scores N, each of its own image alone.
+        discriminator_lr: None: that of the generator.
         eps: of Adam.
         """
         import torch
@@ -127,10 +130,11 @@ class Adversarial:
             for weight in network.parameters()
         )
         self._generator_optimizer, self._discriminator_optimizer = (
-            torch.optim.Adam(
-                network.parameters(), lr=config.lr, betas=config.betas, eps=eps, fused=True
+            torch.optim.Adam(network.parameters(), lr=lr, betas=config.betas, eps=eps, fused=True)
+            for network, lr in (
+                (self._generator, config.lr),
+                (self._discriminator, discriminator_lr or config.lr),
             )
-            for network in (self._generator, self._discriminator)
         )
 
     def to(self, device: str) -> None:

@@ -3,7 +3,9 @@
 import functools
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tasks.generation import to_pixels
@@ -176,12 +178,21 @@ def scheduler(sampler: Sampler, steps: int | None, schedule: Schedule, timesteps
         "skip_prk_steps": True,
     }
     known = inspect.signature(kind).parameters
-    made = kind(**{name: value for name, value in settings.items() if name in known})
-    made.set_timesteps(min(steps or usual, usual))
+    with _quiet():
+        made = kind(**{name: value for name, value in settings.items() if name in known})
+        made.set_timesteps(min(steps or usual, usual))
     # Else it is looked for by its timestep, which may stand there twice.
     if hasattr(made, "set_begin_index"):
         made.set_begin_index(0)
     return made
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers hands tensors to numpy in ways that numpy means to give up."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array_", DeprecationWarning)
+        yield
 
 
 def time_of(walked: Any, timestep: "Tensor", schedule: Schedule, timesteps: int) -> float:
@@ -229,7 +240,7 @@ def way_out(
     schedule: Schedule,
     timesteps: int,
 ) -> "Iterator[Tensor]":
-    """Yield what each step makes of the noise, N × C × H × W; the last are the images.
+    """Yield the noise, N × C × H × W, and then what each step makes of it; last, the images.
 
     Args:
         rngs: one CPU generator per image, for the noise that steps add.
@@ -240,6 +251,7 @@ def way_out(
     known = inspect.signature(walked.step).parameters
     settings: dict[str, Any] = {"generator": list(rngs)} if "generator" in known else {}
     settings |= {"eta": eta} if "eta" in known else {}
+    yield noise
     image = noise * walked.init_noise_sigma
     for timestep in walked.timesteps:
         seen = walked.scale_model_input(image, timestep)
@@ -247,17 +259,18 @@ def way_out(
         times = torch.full((len(image),), time, device=image.device)
         levels = signal_and_noise(times, schedule, timesteps)
         found = clipped(predict(seen, times), seen, *levels)
-        image = walked.step(found, timestep, image, **settings).prev_sample
+        with _quiet():
+            image = walked.step(found, timestep, image, **settings).prev_sample
         yield image
 
 
 def on_the_way(walked: "Sequence[Tensor]") -> "Tensor":
-    """A few of the steps, evenly chosen, the last among them, as a row of pictures for each image.
+    """A few of the steps, evenly chosen, first and last among them, as a row for each image.
 
     Returns uint8, N × columns × C × H × W, on the CPU.
     """
     import torch
 
     num = min(COLUMNS, len(walked))
-    chosen = [walked[round((column + 1) * len(walked) / num) - 1] for column in range(num)]
+    chosen = [walked[round(column * (len(walked) - 1) / (num - 1))] for column in range(num)]
     return torch.stack([to_pixels(images).cpu() for images in chosen], 1)

@@ -39,8 +39,10 @@ class Config:
     embedding_size: Positive = 32
     """Of the embedding of classes."""
     attention: bool = True
-    """Self-attention at half the image's side."""
+    """Self-attention at half the image's side, at most 32 pixels."""
     lr: Rate = 1e-3
+    """Of the generator."""
+    discriminator_lr: Rate = 4e-3
     betas: tuple[Share, Share] = (0.0, 0.999)
     """Of Adam, for both networks."""
     discriminator_steps: Positive = 1
@@ -107,5 +109,6 @@ def build(config: Config, info: ImageInfo) -> Generator:
         generator,
         discriminator,
         Losses(discriminator=hinge, generator=lowered),
+        discriminator_lr=config.discriminator_lr,
         eps=1e-6,
     )

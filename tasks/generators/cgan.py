@@ -33,6 +33,8 @@ class Config:
     """At the image's side; twice as many at each half of it, up to eight times."""
     latent_size: Positive = 64
     lr: Rate = 1e-3
+    """Of the generator."""
+    discriminator_lr: Rate = 4e-3
     betas: tuple[Share, Share] = (0.0, 0.9)
     """Of Adam, for both networks."""
     discriminator_steps: Positive = 1
@@ -79,4 +81,5 @@ def build(config: Config, info: ImageInfo) -> Generator:
         ResidualGenerator(info, config.channels, config.latent_size),
         discriminator,
         Losses(discriminator=hinge, generator=lowered),
+        discriminator_lr=config.discriminator_lr,
     )

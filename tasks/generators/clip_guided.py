@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.clip import BY_CONTENT, Clip, check_prompt, class_embeddings, load, prompts
+from tasks.classifiers._checkpoints import BY_CONTENT
+from tasks.clip import Clip, check_prompt, class_embeddings, load, prompts
 from tasks.clip import identify as identify_clip
 from tasks.generation import (
     Generator,

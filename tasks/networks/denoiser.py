@@ -16,8 +16,9 @@ untyped: Any = diffusers
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Noisy images N × C × H × W, timesteps N, labels N -> the noise in them, N × C × H × W."""
 
-PART = 64
-"""Images that a CPU runs the network on at once: with more of 28 x 28 it takes a fifth longer."""
+PART_PIXELS = 2**15
+"""Pixels that a CPU runs the network on at once: so its layers stay in the caches. 250 images of
+28 x 28 take a quarter less time than all at once; of 8 x 8, smaller parts take longer."""
 
 
 def conditional_unet(
@@ -58,10 +59,11 @@ def conditional_unet(
 
 
 def in_parts(denoise: Denoiser) -> Denoiser:
-    """The same, a part of the batch after another, so that its layers stay in a CPU's caches."""
+    """The same, one part of the batch after another."""
 
     def parted(noisy: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        split = (each.split(PART) for each in (noisy, timesteps, labels))
+        size = max(1, PART_PIXELS // noisy[0, 0].numel())
+        split = (each.split(size) for each in (noisy, timesteps, labels))
         return torch.cat([denoise(*part) for part in zip(*split, strict=True)])
 
     return parted

@@ -13,6 +13,8 @@ from tasks.generation import ImageInfo, num_halvings
 from tasks.networks.adversarial import Projection, lowest, widths
 from tasks.networks.attention import SelfAttention
 
+MOST_POSITIONS = 32 * 32
+
 
 def add_spectral_norm(network: nn.Module, *kinds: type[nn.Module]) -> None:
     """Hold the largest singular value of the weights of all modules of these kinds near 1.
@@ -116,7 +118,7 @@ class ResidualGenerator(nn.Module):
         embedding_size: of the embedding of labels that all norms share (BigGAN); the latents
             are then dealt to the first layer and each block in equal parts. None: each norm has
             a gain and a bias of its own for each class, and the first layer takes all latents.
-        attention: before the last block, at half the image's side.
+        attention: after as many halvings as `attended` says.
         """
         super().__init__()
         wide = widths(channels, num_halvings(info))[::-1]
@@ -134,7 +136,8 @@ class ResidualGenerator(nn.Module):
             UpBlock(before, after, condition)
             for before, after, condition in zip(wide, wide[1:], conditions, strict=False)
         )
-        self.attention = SelfAttention(wide[-2]) if attention else nn.Identity()
+        self.attended = len(self.blocks) - attended(info)
+        self.attention = SelfAttention(wide[self.attended]) if attention else nn.Identity()
         self.norm = nn.BatchNorm2d(wide[-1])
         self.last = nn.Conv2d(wide[-1], info.channels, 3, padding=1)
 
@@ -143,7 +146,7 @@ class ResidualGenerator(nn.Module):
         first, *others = latents.split(self.parts, 1)
         hidden = self.expand(first).unflatten(1, self.lowest)
         for position, block in enumerate(self.blocks):
-            if position == len(self.blocks) - 1:
+            if position == self.attended:
                 hidden = self.attention(hidden)
             hidden = block(hidden, self._condition(labels, others, position))
         return torch.tanh(self.last(functional.relu(self.norm(hidden))))
@@ -159,18 +162,20 @@ class ResidualDiscriminator(nn.Module):
 
     def __init__(self, info: ImageInfo, channels: int, *, attention: bool = False) -> None:
         """Args:
-        attention: behind the first block, at half the image's side.
+        attention: after as many halvings as `attended` says.
         """
         super().__init__()
         wide = widths(channels, num_halvings(info))
-        first, *others = (
+        blocks: list[nn.Module] = [
             DownBlock(before, after, activate=position > 0, halve=position < len(wide) - 1)
             for position, (before, after) in enumerate(
                 zip((info.channels, *wide), wide, strict=False)
             )
-        )
-        attending = [SelfAttention(wide[0])] if attention else []
-        self.blocks = nn.Sequential(first, *attending, *others)
+        ]
+        if attention:
+            position = attended(info)
+            blocks.insert(position, SelfAttention(wide[position - 1]))
+        self.blocks = nn.Sequential(*blocks)
         self.projection = Projection(wide[-1], info.num_classes)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -178,6 +183,19 @@ class ResidualDiscriminator(nn.Module):
         hidden = functional.relu(self.blocks(images)).sum((2, 3))
         scores: Tensor = self.projection(hidden, labels)
         return scores
+
+
+def attended(info: ImageInfo) -> int:
+    """After how many halvings self-attention is: one, or as many as leave 32 × 32 positions.
+
+    BigGAN has it at 64 pixels of 128, SAGAN's best is at 32; a batch's weights grow with the fourth
+    power of the side.
+    """
+    return next(
+        number
+        for number in range(1, num_halvings(info) + 1)
+        if (info.height >> number) * (info.width >> number) <= MOST_POSITIONS
+    )
 
 
 def _shared_out(latent_size: int, parts: int) -> list[int]:

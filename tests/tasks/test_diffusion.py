@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tasks.errors import InputError
-from tasks.generation import ImageInfo, normal, to_signed
+from tasks.generation import ImageInfo, normal, to_pixels
 from tasks.generators import clip_guided, ddpm
 from tasks.generators._diffusion import (
     SAMPLERS,
@@ -25,7 +25,7 @@ from tasks.generators._diffusion import (
     signal_and_noise,
     way_out,
 )
-from tasks.networks.denoiser import PART, drop_labels, guided_noise, in_parts
+from tasks.networks.denoiser import PART_PIXELS, drop_labels, guided_noise, in_parts
 from tests.tasks.tiny_clip import write_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -60,7 +60,11 @@ def noise_for(num: int) -> torch.Tensor:
 
 def walked(predict: Predictor, num: int, **changes: Any) -> list[torch.Tensor]:
     settings: dict[str, Any] = {
-        **{"sampler": "ddim", "steps": 10, "eta": 0.0, "schedule": "cosine", "timesteps": 1000},
+        "sampler": "ddim",
+        "steps": 10,
+        "eta": 0.0,
+        "schedule": "cosine",
+        "timesteps": 1000,
         **changes,
     }
     return list(way_out(predict, noise_for(num), seeded(num), **settings))
@@ -111,7 +115,7 @@ def test_every_sampler_draws_what_the_data_hold(sampler: Sampler, schedule: Sche
 
     images = walked(predict, 64, sampler=sampler, steps=100, schedule=schedule)[-1]
     # 64 images leave a mean off by an eighth of their std.
-    assert (images.mean(0) - mean).abs().mean() < 1.3 * math.sqrt(2 / math.pi) * std / 8
+    assert (images.mean(0) - mean).abs().mean() < 1.5 * math.sqrt(2 / math.pi) * std / 8
     assert 0.8 < (images - mean).std() / std < 1.25
 
 
@@ -205,7 +209,7 @@ def test_ddim_and_ddpm_walk_as_the_pipelines_of_diffusers() -> None:
 def test_ddim_steps_follow_song() -> None:
     alpha_bar = noising("cosine", 1000).alphas_cumprod
     predicted = torch.full((1, 1, 8, 8), 0.1)
-    first, second, *_ = walked(lambda noisy, times: predicted, 1, steps=10)
+    _, first, second, *_ = walked(lambda noisy, times: predicted, 1, steps=10)
     a, b = alpha_bar[899], alpha_bar[799]
     clean = ((first - (1 - a).sqrt() * predicted) / a.sqrt()).clamp(-1, 1)
     noise = (first - a.sqrt() * clean) / (1 - a).sqrt()
@@ -301,10 +305,11 @@ def test_large_batches_are_run_in_parts_and_put_together_in_order() -> None:
         sizes.append(len(noisy))
         return noisy + (times + labels).view(-1, 1, 1, 1)
 
-    num = 2 * PART + 3
-    noisy, numbers = torch.zeros(num, 1, 2, 2), torch.arange(num)
+    part = PART_PIXELS // 16**2
+    num = 2 * part + 3
+    noisy, numbers = torch.zeros(num, 1, 16, 16), torch.arange(num)
     found = in_parts(denoise)(noisy, numbers.float(), numbers)
-    assert sizes == [PART, PART, 3]
+    assert sizes == [part, part, 3]
     assert torch.equal(found[:, 0, 0, 0], 2.0 * numbers)
 
 
@@ -332,9 +337,8 @@ def test_pictures_lead_from_noise_to_the_image(
     )
     assert pictures.shape == (3, 8, 1, 8, 8)
     assert torch.equal(pictures[:, -1], generator.sample(labels, seeded(3), sampling))
-    first = to_signed(pictures[:, 0]).flatten()
-    start = normal((1, 8, 8), seeded(3)).clamp(-1, 1).flatten()
-    assert torch.corrcoef(torch.stack([first, start]))[0, 1] > 0.6
+    assert torch.equal(pictures[:, 0], to_pixels(normal((1, 8, 8), seeded(3))))
+    assert len(set(map(bytes, pictures[0].numpy()))) == 8
 
 
 # CLIP
@@ -369,6 +373,7 @@ def test_the_fitted_clip_has_nothing_to_lose_where_all_match() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         network = SmallClip(INFO, 8)
+    network.requires_grad_(False)
     noisy, times = noise_for(4), torch.zeros(4)
     one_class = network(noisy, times, torch.zeros(4, dtype=torch.int64), ["a", "b", "c"])
     texts = network.texts(["a", "c"])
@@ -469,12 +474,12 @@ def test_classes_without_names_are_called_by_their_numbers() -> None:
 
 
 def test_guidance_by_the_fitted_clip_draws_the_classes_asked_for() -> None:
-    """Three classes that a few hundred steps suffice for: a bright half, by its place."""
+    """Three classes that a hundred steps suffice for: a bright half, by its place."""
     generator = small_guided(timesteps=100, label_dropout=1.0, lr=3e-3, ema_decay=0.95)
     rng = torch.Generator().manual_seed(0)
     masks = torch.zeros(3, 1, 8, 8)
     masks[0, :, :4], masks[1, :, 4:], masks[2, :, :, :4] = 1, 1, 1
-    for _ in range(150):
+    for _ in range(100):
         labels = torch.randint(3, (32,), generator=rng)
         images = masks[labels] * torch.randint(150, 256, (32, 1, 1, 1), generator=rng)
         generator.step(images.byte(), labels, rng)
@@ -486,9 +491,8 @@ def test_guidance_by_the_fitted_clip_draws_the_classes_asked_for() -> None:
         nearest = (made[:, None] - 200 * masks).flatten(2).norm(dim=2).argmin(1)
         return float((nearest == asked).float().mean())
 
-    unguided, guided = agreement(0.0), agreement(3.0)
-    assert unguided < 0.55
-    assert guided > 0.9
+    assert agreement(0.0) < 0.55
+    assert agreement(5.0) > 0.9
 
 
 @pytest.mark.parametrize(

@@ -156,12 +156,12 @@ def test_a_full_disk_leaves_whole_files(
         written.append(self)
         return real(self, data)
 
-    words = (*MAKE, "--output-dir", "full")
+    words = (*MAKE, "--output-dir", "filled")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", write)
         ran(*words, code=2)
-    assert len(contents(work / "full")) == 11
-    assert not list((work / "full").rglob(".*"))
+    assert len(contents(work / "filled")) == 11
+    assert not list((work / "filled").rglob(".*"))
     assert "30 images, 19 made now in " in ran(*words)
 
 
@@ -172,10 +172,12 @@ def test_a_collapsed_generator_is_said(told: Told, work: Path, model: Path) -> N
     flat = {name: np.zeros_like(array) for name, array in weights.items()}
     save_file(flat, work / "flat.safetensors", note)
     words = ("generate", "--generator", "flat.safetensors", "--per-class", "1", "--threads", "1")
-    (work / "flat").mkdir()
-    said = told(*words, "--output-dir", "flat")
-    assert said.startswith("--generator: all 10 images in flat are of one colour each: its fit co")
-    assert not (work / "flat" / "manifest.parquet").exists()
+    (work / "collapsed").mkdir()
+    said = told(*words, "--output-dir", "collapsed")
+    assert said.startswith(
+        "--generator: all 10 images in collapsed are of one colour each: its fit co"
+    )
+    assert not (work / "collapsed" / "manifest.parquet").exists()
 
 
 @pytest.fixture(scope="session", autouse=True)
