@@ -102,7 +102,7 @@ def everything(pack: Pack) -> Selected:
 class CopySearch:
     """Looks for each of some images whether it copies one of others.
 
-    Memory grows with the number of `queries` alone, by some 1,500 numbers for each.
+    Memory grows with the number of `queries` alone: 128 numbers for each, 1,536 if thorough.
     """
 
     def __init__(
@@ -322,7 +322,7 @@ def _distance(likeness: Floats) -> Floats:
 
 
 def _correlations(one: Floats, other: Floats, light: bool) -> Floats:
-    """At the best shift, of the details of images, N × S × S, and of their pixels if asked: 2 × N."""
+    """Of the details of images, N × S × S, and of pixels if asked, at the best shift: 2 × N."""
     from scipy.ndimage import uniform_filter
 
     side = one.shape[1]

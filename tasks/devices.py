@@ -1,6 +1,8 @@
 """Makes a device give the same numbers each time, and says what it computes in."""
 
+import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +32,30 @@ def prepare(device: str) -> "torch.device":
         # What has no repeatable form is computed all the same.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.cuda.reset_peak_memory_stats()
+    else:
+        _forget_memory_peak()
     return place
+
+
+def _forget_memory_peak() -> None:
+    """Linux counts a process's peak of memory anew, so that earlier work is not in it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def memory_peak_bytes(device: str) -> int:
+    """Peak since `prepare`: of torch's memory on a GPU, on a CPU of the whole process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def resolved_precision(precision: str, device: "torch.device") -> str:

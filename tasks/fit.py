@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import plugins
-from tasks.devices import prepare
+from tasks.devices import memory_peak_bytes, prepare
 from tasks.errors import InputError
 from tasks.generation import Generator, image_info
 from tasks.packs import Indices, Pack, select
@@ -241,14 +241,3 @@ def _illustrate(
     pictures = generator.illustrate(torch.from_numpy(labels), rngs, real)
     arrays = {name: each.permute(0, 1, 3, 4, 2).numpy() for name, each in pictures.items()}
     np.savez_compressed(out / "visuals.npz", **arrays)  # type: ignore[arg-type]
-
-
-def memory_peak_bytes(device: str) -> int:
-    """Peak of torch's GPU memory since `prepare`; on a CPU, of this process's life."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import plugins
-from tasks.devices import prepare
+from tasks.devices import memory_peak_bytes, prepare
 from tasks.errors import InputError
-from tasks.fit import memory_peak_bytes
 from tasks.generation import Generator, image_info, needs_sources
 from tasks.packs import Pack, Pixels, select
 from tasks.results import write_result

@@ -16,6 +16,7 @@ from tasks.classification import Classifier, ClassifierInfo, save_weights
 from tasks.companion import Companion, features_of
 from tasks.devices import move, prepare, resolved_precision
 from tasks.drawing import Draw
+from tasks.errors import InputError
 from tasks.feeding import Feed, pipeline, targets
 from tasks.images import Images, Normalise, Part, Source, as_packed, part
 from tasks.inference import evaluate
@@ -118,6 +119,8 @@ def _set_up(spec: TrialSpec, packs: Mapping[Key, Path], place: "torch.device") -
         apart = Pack(packs[images.validation_pack])
         rows = select_first(apart, images.validation, images.split_seed)
         validation = part(apart, rows, real.classes)
+    if not sum(images.validation):
+        raise InputError("no image is left to validate on: hold some out of the training images")
     parts = [part(real, training_rows, real.classes)]
     for each in cell.sets:
         synthetic = Pack(packs[each.pack])

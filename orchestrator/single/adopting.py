@@ -11,8 +11,7 @@ from orchestrator.graph import Steps
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
 from orchestrator.real import RealImages, pack_of
-from orchestrator.sets import plan_filter as plan_filter
-from orchestrator.sets import plan_shards as plan_shards
+from orchestrator.sets import plan_filter, plan_shards
 from orchestrator.single.generating import Wanted
 from orchestrator.single.performing import Workplace
 from orchestrator.single.sources import Named, Source, find

@@ -24,9 +24,9 @@ class Config:
     """Below which an image counts as blank, in grey levels of 0..255."""
 
     min_std: Levels = 2.0
-    """Standard deviation over all pixels and channels."""
+    """Standard deviation over the pixels of the channel in which it is largest."""
     min_range: Levels = 16.0
-    """Brightest minus darkest."""
+    """Brightest minus darkest pixel of the channel in which that is most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,10 @@ class _Blank:
         """There is nothing to learn."""
 
     def keep(self, candidates: Candidates) -> Mask:
-        flat = candidates.pixels.reshape(len(candidates), -1)
-        span = flat.max(1).astype(np.int64) - flat.min(1)
-        spread = flat.std(1, dtype=np.float64)
+        # Channel by channel: an image all of one colour is flat, though its channels differ.
+        flat = candidates.pixels.reshape(len(candidates), -1, candidates.pixels.shape[3])
+        span = (flat.max(1).astype(np.int64) - flat.min(1)).max(1)
+        spread = flat.std(1, dtype=np.float64).max(1)
         kept: Mask = (span >= self.config.min_range) & (spread >= self.config.min_std)
         return kept
 

@@ -3,7 +3,8 @@
 Dunlap et al., "Diversify your vision datasets with automatic diffusion-based augmentation" (ALIA,
 arXiv 2305.16289, lisadunlap/ALIA): an image is dropped whose predicted class is the asked one with
 a confidence above t (it adds nothing), or another one with a confidence above t (its label is
-wrong), where t is the mean confidence of real images of the predicted class.
+wrong), where t is the mean probability that real images of the predicted class get for their class
+(cleanlab's `get_confident_thresholds`, which ALIA calls).
 
 The classifier is fitted on the generator's own training images, which are those that t is taken on;
 a threshold can be said instead.
@@ -33,7 +34,7 @@ class Config:
     mislabelled: bool = True
     """Images that the classifier surely takes for another class."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """t for all classes; None is the mean confidence of each class."""
+    """t for all classes; None is each class's own, of real images."""
 
     def __post_init__(self) -> None:
         if not (self.too_easy or self.mislabelled):
@@ -50,7 +51,7 @@ class _Confidence:
     def learn(self, drawn: Candidates, real: Candidates) -> None:
         if self._config.threshold is None:
             probabilities = probabilities_of(real, NAME)
-            self._thresholds = _mean_confidence(probabilities, len(self._thresholds))
+            self._thresholds = _self_confidence(probabilities, real.labels)
 
     def keep(self, candidates: Candidates) -> Mask:
         probabilities = probabilities_of(candidates, NAME)
@@ -63,12 +64,15 @@ class _Confidence:
         return ~dropped
 
 
-def _mean_confidence(probabilities: Features, num_classes: int) -> npt.NDArray[np.float64]:
-    """Of the images predicted as each class; of all images for a class that none is taken for."""
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1).astype(np.float64)
-    counts = np.bincount(predicted, minlength=num_classes)
-    sums = np.bincount(predicted, confidence, minlength=num_classes)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), confidence.mean())
+def _self_confidence(
+    probabilities: Features, labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Mean probability of their own class, for each class; 1 for a class of no image."""
+    num_classes = probabilities.shape[1]
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    counts = np.bincount(labels, minlength=num_classes)
+    sums = np.bincount(labels, own, minlength=num_classes)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), 1.0)
 
 
 def needs(config: Config) -> tuple[str, ...]:

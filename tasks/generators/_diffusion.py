@@ -135,20 +135,20 @@ def noising(schedule: Schedule, timesteps: int) -> Any:
 
 
 @functools.cache
-def log_sigmas(schedule: Schedule, timesteps: int) -> "Tensor":
-    """log(noise / signal) at each timestep of the fit, in double precision, on the CPU."""
+def log_sigmas(schedule: Schedule, timesteps: int, device: str = "cpu") -> "Tensor":
+    """log(noise / signal) at each timestep of the fit, in double precision."""
     import torch
 
     # What inference mode makes can take part in no gradient later.
     with torch.inference_mode(False):
         kept = noising(schedule, timesteps).alphas_cumprod.double()
-        found: Tensor = ((1 - kept) / kept).log() / 2
+        found: Tensor = (((1 - kept) / kept).log() / 2).to(device)
     return found
 
 
 def log_sigmas_at(times: "Tensor", schedule: Schedule, timesteps: int) -> "Tensor":
     """The same between timesteps, where some schedulers stop: interpolated as they do."""
-    known = log_sigmas(schedule, timesteps).to(times.device)
+    known = log_sigmas(schedule, timesteps, str(times.device))
     below = times.floor().long().clamp(0, timesteps - 1)
     above = (below + 1).clamp(max=timesteps - 1)
     return known[below].lerp(known[above], times.double() - below)

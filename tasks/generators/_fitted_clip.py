@@ -27,7 +27,6 @@ class FittedClip:
         ema_decay: float,
         schedule: Schedule,
         timesteps: int,
-        compile: bool,
     ) -> None:
         """Draw fresh weights.
 
@@ -46,16 +45,13 @@ class FittedClip:
         self._timesteps = timesteps
         self._prompts = prompts
         self._ema_decay = ema_decay
-        self._compile = compile
         self._device = "cpu"
         self._num_done = 0
 
     def to(self, device: str) -> None:
         self._device = device
-        for network in (self._network, self._average):
-            network.to(device)
-            if self._compile and device.startswith("cuda"):
-                network.compile()
+        self._network.to(device)
+        self._average.to(device)
 
     def step(
         self, images: "Tensor", labels: "Tensor", rng: "torch.Generator"

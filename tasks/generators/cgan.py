@@ -34,7 +34,7 @@ class Config:
     latent_size: Positive = 64
     lr: Rate = 1e-3
     """Of the generator."""
-    discriminator_lr: Rate = 4e-3
+    discriminator_lr: Rate = 2e-3
     betas: tuple[Share, Share] = (0.0, 0.9)
     """Of Adam, for both networks."""
     discriminator_steps: Positive = 1
@@ -45,7 +45,7 @@ class Config:
     """Compile the networks; on a GPU alone."""
     batch_size: Positive = 32
     """Real images of an update; a step takes `discriminator_steps` times as many."""
-    steps: Positive = 1200
+    steps: Positive = 1100
     """Updates of the generator."""
 
 

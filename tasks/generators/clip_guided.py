@@ -12,6 +12,7 @@ The denoiser is that of `ddpm`. By default it is not told the class: the prompt 
 drawn.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,7 @@ from pydantic.dataclasses import dataclass
 from tasks.classifiers._checkpoints import BY_CONTENT
 from tasks.clip import Clip, check_prompt, class_embeddings, load, prompts
 from tasks.clip import identify as identify_clip
+from tasks.errors import InputError
 from tasks.generation import (
     Generator,
     ImageInfo,
@@ -88,7 +90,7 @@ class Config:
     batch_size: Positive = 64
     steps: Positive = 550
     compile: bool = False
-    """Compile the networks for the GPU; nothing on a CPU."""
+    """Compile the denoiser for the GPU; nothing on a CPU."""
 
     def __post_init__(self) -> None:
         if self.folder is not None and not (self.clip or "").startswith(BY_CONTENT):
@@ -103,7 +105,7 @@ class Sampling:
     """How images are drawn."""
 
     clip_scale: Annotated[float, Field(ge=0)] = 2.0
-    """Of the gradient; 0 is the denoiser alone."""
+    """Of the gradient; 0 is the denoiser alone, which draws any class unless it is told one."""
     conditional: bool = False
     """Tell the denoiser the class, too."""
     sampler: Sampler = "ddim"
@@ -157,6 +159,9 @@ class ClipGuided:
         self._device = "cpu"
         names = info.classes or tuple(map(str, range(info.num_classes)))
         self._prompts = prompts(config.prompt, names)
+        (text, number), *_ = Counter(self._prompts).most_common(1)
+        if number > 1:
+            raise InputError(f"prompt: {number} classes are all {text!r}: name them in other words")
         self._denoiser = ddpm.Ddpm(_denoiser(config), info)
         self.batch_size = config.batch_size
         self.num_steps = config.steps
@@ -171,7 +176,6 @@ class ClipGuided:
                 ema_decay=config.ema_decay,
                 schedule=config.schedule,
                 timesteps=config.timesteps,
-                compile=config.compile,
             )
         else:
             self._given = load(config.clip, config.revision, config.folder, "cpu")

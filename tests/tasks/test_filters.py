@@ -70,23 +70,20 @@ def test_a_filter_says_of_each_image_whether_it_is_kept(name: str) -> None:
 
 
 def test_blank_drops_black_and_flat_images() -> None:
-    pixels = np.zeros((4, 4, 4, 3), np.uint8)
+    pixels = np.zeros((5, 4, 4, 3), np.uint8)
     pixels[1] = 200
-    pixels[2, :2] = 255
-    pixels[3, 0, 0, 0] = 255  # one hot pixel is no picture, but it is not flat
-    assert kept(built("blank").keep(candidates([0] * 4, pixels=pixels))) == [
-        False,
-        False,
-        True,
-        True,
-    ]
+    pixels[2] = (250, 0, 40)  # all of one colour, whose channels differ
+    pixels[3, :2, :, 1] = 255
+    pixels[4, 0, 0, 0] = 180  # one hot pixel is no picture, but it is not flat
+    found = built("blank").keep(candidates([0] * 5, pixels=pixels))
+    assert kept(found) == [False, False, False, True, True]
     strict = built("blank", blank.Config(min_std=50.0))
-    assert kept(strict.keep(candidates([0] * 4, pixels=pixels))) == [False, False, True, False]
+    assert kept(strict.keep(candidates([0] * 5, pixels=pixels))) == [False] * 3 + [True, False]
 
 
-REAL = candidates([0, 0, 1, 1], [[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.2, 0.8]])
-"""Mean confidence 0.8 in class a, 0.7 in class b."""
-DRAWN = [[0.85, 0.15], [0.75, 0.25], [0.2, 0.8], [0.35, 0.65]]
+REAL = candidates([0, 0, 1, 1], [[0.95, 0.05], [0.45, 0.55], [0.4, 0.6], [0.2, 0.8]])
+"""Class a has 0.7 in the mean of its images, one of which is taken for b, and class b 0.7."""
+DRAWN = [[0.75, 0.25], [0.65, 0.35], [0.2, 0.8], [0.35, 0.65]]
 """Of class a: too easy, right, surely b, perhaps b."""
 
 
@@ -108,12 +105,12 @@ def test_confidence_drops_the_too_easy_and_the_mislabelled(
     assert kept(each.keep(drawn)) == wanted
 
 
-def test_a_class_that_nothing_is_taken_for_has_the_mean_of_all() -> None:
-    real = candidates([0, 1], [[0.9, 0.1], [0.7, 0.3]])
+def test_nothing_is_surely_of_a_class_without_real_images() -> None:
+    real = candidates([0, 0], [[0.9, 0.1], [0.7, 0.3]])
     each = built("confidence")
     each.learn(real, real)
-    found = each.keep(candidates([1, 1], [[0.25, 0.75], [0.15, 0.85]]))
-    assert kept(found) == [True, False]
+    found = each.keep(candidates([0, 1, 0], [[0.0, 1.0], [0.0, 1.0], [0.85, 0.15]]))
+    assert kept(found) == [True, True, False]
 
 
 LINE = candidates([0] * 11, features=[[float(n)] for n in range(10)] + [[9.5]])
