@@ -247,6 +247,9 @@ def _tuner(
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
             "TUNE_MAX_PENDING_TRIALS_PG": str(board.slots),
             "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+            # Trials may wait for fits of hours; Tune's warning of that fails where it has none yet.
+            "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1e12",
+            "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S_AUTOSCALER": "1e12",
             "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
             "RAY_AIR_NEW_OUTPUT": "0",
         }

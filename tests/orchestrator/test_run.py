@@ -127,6 +127,25 @@ def test_a_killed_driver_loses_nothing_that_was_finished(
     check_mirror(store, 9)
 
 
+IMPATIENT = """
+import os
+os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "0.2"
+from ray.tune.execution.tune_controller import TuneController
+ask = TuneController._update_trial_queue
+TuneController._update_trial_queue = lambda self, blocking=False, timeout=0: ask(self, blocking, 0.2)
+from orchestrator.cli import main
+main()
+"""
+"""Tune waits ten minutes for a first trial, twice, before it asks what is wrong."""
+
+
+def test_fits_may_take_longer_than_tune_waits_for_a_trial(folder: Path) -> None:
+    words = ("--set", 'axes.variant=["synthetic"]', "--set", "compare=null", "--set", "seeds=[0]")
+    bare = ("--set", "measures=[]", "--set", "audit=false")
+    found = augury(folder, "run", *QUICKSTART, *words, *bare, python=IMPATIENT)
+    assert found.returncode == 0, found.stderr
+
+
 @pytest.mark.parametrize("kind", ["fit", "trial"])
 def test_a_killed_worker_is_replaced(kind: str, reference: Path, folder: Path) -> None:
     store = folder / "augury-store"
