@@ -9,12 +9,12 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.packs import Indices, Pack
+from tasks.packs import Indices, Pixels
 
 Floats = npt.NDArray[np.float32]
 Kind = Literal["exact", "near"]
@@ -28,8 +28,8 @@ BLUR = 5
 """Side of the mean that is taken off: what is left is detail, not the light of the scene."""
 SHIFT = 2
 """Fine pixels that a copy may have moved, in each direction."""
-ZOOMS = (0.94, 0.88)
-"""Share of either image's side that the other may be a crop of."""
+ZOOMS, FINE_ZOOMS = (0.94, 0.88), (0.97, 0.94, 0.91, 0.88)
+"""Shares of either image's side that the other may be a crop of; a thorough search tries more."""
 
 MAX_RATIO = 0.6
 """Of a candidate's coarse distance to the typical one; above it little was true on CIFAR-10."""
@@ -72,11 +72,53 @@ CHUNK, BATCH = 4096, 512
 """Images read at once; queries compared at once."""
 
 
+class Pictures(Protocol):
+    """What is searched: a pack, or images in memory."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        ...
+
+    @property
+    def hashes(self) -> Sequence[str]:
+        """Of the files, or of the pixels where there are none."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """Pixels of the shortest side of any image."""
+        ...
+
+    def image(self, index: int) -> Pixels:
+        """One image, H × W × C."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class InMemory:
+    """Images of one shape, N × H × W × C, that are in no pack."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+        self.channels, self.side = pixels.shape[3], min(pixels.shape[1:3])
+        self.hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def image(self, index: int) -> Pixels:
+        """One image, H × W × C."""
+        image: Pixels = self._pixels[index]
+        return image
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """Some images of a pack."""
+    """Some of the images of a pack."""
 
-    pack: Pack
+    pack: Pictures
     rows: Indices
 
     def __len__(self) -> int:
@@ -94,8 +136,8 @@ class Copy:
     """0 for exact copies, else 1 - the correlation of details, 0..1."""
 
 
-def everything(pack: Pack) -> Selected:
-    """All images of a pack."""
+def everything(pack: Pictures) -> Selected:
+    """All of them."""
     return Selected(pack=pack, rows=np.arange(len(pack), dtype=np.int64))
 
 
@@ -106,7 +148,13 @@ class CopySearch:
     """
 
     def __init__(
-        self, queries: Selected, originals: Selected, usual: Selected, *, thorough: bool = False
+        self,
+        queries: Selected,
+        originals: Selected,
+        usual: Selected,
+        *,
+        thorough: bool = False,
+        earlier: bool = False,
     ) -> None:
         """Prepare the search.
 
@@ -115,9 +163,10 @@ class CopySearch:
                 how alike two pictures are by honest chance.
             thorough: find more of those that were moved, cropped or encoded again, above all where
                 images are small or all alike, in about five times the time.
+            earlier: `queries` stand among `originals`, and only those before them count.
         """
         self._queries, self._originals, self._usual = queries, originals, usual
-        self._thorough = thorough
+        self._thorough, self._earlier = thorough, earlier
         self._exact: dict[int, int] = {}
         self._nearest = _Nearest(queries, MOVES if thorough else MOVES[:1])
 
@@ -129,8 +178,9 @@ class CopySearch:
             rows = self._originals.rows[start : start + CHUNK]
             for row in rows.tolist():
                 for query in seen.matches(pack, row):
-                    self._exact.setdefault(query, row)
-            self._nearest.look_at(pack, rows)
+                    if query > row or not self._earlier:
+                        self._exact.setdefault(query, row)
+            self._nearest.look_at(pack, rows, self._earlier)
             yield start + len(rows)
 
     def found(self) -> dict[int, Copy]:
@@ -193,12 +243,12 @@ class _Digests:
             self._rows.setdefault(queries.pack.hashes[row], []).append(row)
             self._rows.setdefault(_pixel_digest(queries.pack, row), []).append(row)
 
-    def matches(self, pack: Pack, row: int) -> Iterator[int]:
+    def matches(self, pack: Pictures, row: int) -> Iterator[int]:
         yield from self._rows.get(pack.hashes[row], ())
         yield from self._rows.get(_pixel_digest(pack, row), ())
 
 
-def _pixel_digest(pack: Pack, row: int) -> bytes:
+def _pixel_digest(pack: Pictures, row: int) -> bytes:
     image = pack.image(row)
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
 
@@ -217,13 +267,20 @@ class _Nearest:
         """Of the pack that was looked at, one a view."""
         self.likeness = np.full(2 * len(queries), -1, np.float32)
 
-    def look_at(self, pack: Pack, rows: Indices) -> None:
-        """Keep for each view the nearest of `rows`, where it is nearer than those before."""
+    def look_at(self, pack: Pictures, rows: Indices, earlier: bool) -> None:
+        """Keep for each view the nearest of `rows`, where it is nearer than those before.
+
+        Args:
+            earlier: only rows below that of the query count.
+        """
         vectors = _unit(_thumbnails(pack, rows.tolist(), COARSE_SIDE))
+        own = np.tile(self._queries.rows, 2)
         for moved in self._vectors:
             for start in range(0, len(moved), BATCH):
                 mine = slice(start, start + BATCH)
                 likeness = moved[mine] @ vectors.T
+                if earlier:
+                    likeness[rows >= own[mine, None]] = -1
                 best = likeness.argmax(1)
                 values = likeness[np.arange(len(best)), best]
                 nearer = values > self.likeness[mine]
@@ -251,20 +308,20 @@ class _Nearest:
         return list(rows.T), likeness
 
     def compared(
-        self, views: Indices, pack: Pack, rows: Indices, side: int, light: bool
+        self, views: Indices, pack: Pictures, rows: Indices, side: int, thorough: bool
     ) -> tuple[Floats, Floats]:
         """1 - the correlation of views and `rows` at their best alignment, 0..2.
 
-        Returns that of details and, if it is asked for, that of pixels.
+        Returns that of details and, of a thorough search, that of pixels.
         """
         out = np.empty((2, len(views)), np.float32)
         for start in range(0, len(views), BATCH):
             mine = slice(start, start + BATCH)
-            out[:, mine] = 1 - self._aligned(views[mine], pack, rows[mine].tolist(), side, light)
+            out[:, mine] = 1 - self._aligned(views[mine], pack, rows[mine].tolist(), side, thorough)
         return out[0], np.maximum(out[1], 0)
 
     def _aligned(
-        self, views: Indices, pack: Pack, rows: list[int], side: int, light: bool
+        self, views: Indices, pack: Pictures, rows: list[int], side: int, thorough: bool
     ) -> Floats:
         queries = self._queries.rows[views % len(self._queries)].tolist()
         mirrored = (views >= len(self._queries))[:, None, None]
@@ -274,15 +331,15 @@ class _Nearest:
             return np.where(mirrored, upright[:, :, ::-1], upright)
 
         whole, other = query(1), _thumbnails(pack, rows, side)
-        best = _correlations(whole, other, light)
-        for zoom in ZOOMS:
-            best = np.maximum(best, _correlations(query(zoom), other, light))
+        best = _correlations(whole, other, thorough)
+        for zoom in FINE_ZOOMS if thorough else ZOOMS:
+            best = np.maximum(best, _correlations(query(zoom), other, thorough))
             cut = _thumbnails(pack, rows, side, (0, 0, zoom))
-            best = np.maximum(best, _correlations(whole, cut, light))
+            best = np.maximum(best, _correlations(whole, cut, thorough))
         return best
 
 
-def _thumbnails(pack: Pack, rows: Sequence[int], side: int, move: Move = (0, 0, 1)) -> Floats:
+def _thumbnails(pack: Pictures, rows: Sequence[int], side: int, move: Move = (0, 0, 1)) -> Floats:
     """Grey means over areas, N × side × side, 0..255; beyond its edge an image goes on."""
     from PIL import Image
 

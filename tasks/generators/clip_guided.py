@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     from tasks.reading import FileFacts
 
 VERSION = 1
+PART_PIXELS = 2**18
+"""Pixels of images that the fitted CLIP takes a gradient of at once: about a gigabyte."""
+PART_OF_GIVEN = 32
+"""Images that a given CLIP does, and the denoiser with it."""
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -88,7 +92,7 @@ class Config:
     """Share of training images that the denoiser is shown without their label; 1 is all."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     batch_size: Positive = 64
-    steps: Positive = 550
+    steps: Positive = 500
     compile: bool = False
     """Compile the denoiser for the GPU; nothing on a CPU."""
 
@@ -247,9 +251,23 @@ class ClipGuided:
         return {"denoising": on_the_way(walked)}
 
     def _predictor(self, labels: "Tensor", sampling: Sampling) -> Predictor:
+        """Of the noise in images of these labels, part after part: gradients take memory."""
         import torch
 
         labels = labels.to(self._device)
+        pixels = self._info.height * self._info.width
+        size = max(1, PART_PIXELS // pixels) if self._given is None else PART_OF_GIVEN
+        parts = [self._part(each, sampling) for each in labels.split(size)]
+
+        def predict(noisy: "Tensor", times: "Tensor") -> "Tensor":
+            split = zip(parts, noisy.split(size), times.split(size), strict=True)
+            return torch.cat([part(seen, at) for part, seen, at in split])
+
+        return predict
+
+    def _part(self, labels: "Tensor", sampling: Sampling) -> Predictor:
+        import torch
+
         told = labels if sampling.conditional else torch.full_like(labels, self._info.num_classes)
         predict = self._denoiser.predictor(told, sampling.guidance)
         scale = sampling.clip_scale

@@ -37,7 +37,7 @@ class Config:
     channels: Positive = 24
     """At the image's side; twice as many at each half of it, up to eight times."""
     latent_size: Positive = 64
-    lr: Rate = 1e-3
+    lr: Rate = 2e-3
     betas: tuple[Share, Share] = (0.0, 0.9)
     """Of Adam, for both networks."""
     discriminator_steps: Positive = 5

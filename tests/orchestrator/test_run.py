@@ -132,7 +132,7 @@ import os
 os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "0.2"
 from ray.tune.execution.tune_controller import TuneController
 ask = TuneController._update_trial_queue
-TuneController._update_trial_queue = lambda self, blocking=False, timeout=0: ask(self, blocking, 0.2)
+TuneController._update_trial_queue = lambda self, blocking=False: ask(self, blocking, 0.2)
 from orchestrator.cli import main
 main()
 """

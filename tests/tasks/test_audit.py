@@ -18,7 +18,7 @@ from tasks.extractor import fit_extractor
 from tasks.features import extract
 from tasks.gate import gate
 from tasks.packs import Example, Pack, read_all, select
-from tasks.results import read_result
+from tasks.results import read_result, write_result
 from tasks.specs import (
     AuditSpec,
     ExtractorSpec,
@@ -49,14 +49,13 @@ def examples(pixels: Array, labels: npt.NDArray[np.int64]) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Array, npt.NDArray[np.int64]]:
-    """Images of 8 x 8 shown at 24 x 24, smooth, so that crops of them differ; shuffled."""
+    """8 x 8 pixels, which are alike by honest chance more than any others; shuffled."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     small = np.round(pixels * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
     order = np.random.default_rng(0).permutation(len(small))
-    large = [np.asarray(Image.fromarray(each).resize((24, 24))) for each in small[order]]
-    return np.stack(large)[..., None], labels[order].astype(np.int64)
+    return small[order][..., None], labels[order].astype(np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +88,16 @@ def described(world: dict[str, Path], name: str, root: Path) -> Path:
 
 
 def audited(
-    world: dict[str, Path], pixels: Array, labels: npt.NDArray[np.int64], root: Path
+    world: dict[str, Path],
+    pixels: Array,
+    labels: npt.NDArray[np.int64],
+    root: Path,
+    images: ImagesSpec = IMAGES,
 ) -> Path:
     mine = world | {"made": write(root / "made", examples(pixels, labels))}
     mine["made features"] = described(mine, "made", root)
     real = RealReference(
-        train=IMAGES, train_features="train features", test="test", test_features="test features"
+        train=images, train_features="train features", test="test", test_features="test features"
     )
     out = root / "audit"
     out.mkdir()
@@ -107,7 +110,8 @@ def flipped(image: Array) -> Array:
 
 
 def cropped(image: Array) -> Array:
-    cut = Image.fromarray(image[..., 0]).resize((24, 24), box=(1, 1, 23, 23))
+    whole = Image.fromarray(image[..., 0])
+    cut = whole.resize((8, 8), Image.Resampling.BICUBIC, (0.24, 0.24, 7.76, 7.76))
     return np.asarray(cut)[..., None]
 
 
@@ -136,12 +140,26 @@ def test_honest_images_are_accused_of_nothing(
     assert made == pytest.approx(base, rel=0.25)
 
 
+def test_few_training_images_make_nothing_suspicious(
+    world: dict[str, Path], digits: tuple[Array, npt.NDArray[np.int64]], tmp_path: Path
+) -> None:
+    """Among 400 test images one is nearer than among 30 training images, whoever looks."""
+    few = replace(IMAGES, training=(3,) * 10)
+    result = read_result(audited(world, digits[0][1300:], digits[1][1300:], tmp_path, few))
+    assert result["among"] == 30
+    assert result["nearer_to_test"] < 0.05
+    assert [result[n] for n in ("test_near", "train_near", "memorised")] == [0, 0, 0]
+    to_train, to_test = (
+        result["quantiles"][name][3] for name in ("synthetic_to_train", "synthetic_to_test")
+    )
+    assert to_train == pytest.approx(to_test, rel=0.25)
+
+
 EDITS: dict[str, tuple[Callable[[Array], Array], float]] = {
     "copy": (lambda image: image, 1.0),
     "flip": (flipped, 1.0),
-    # Digits shown large hold little detail: see test_duplicates for crops of richer pictures.
-    "crop": (cropped, 0.2),
-    "jpeg": (compressed, 0.9),
+    "crop": (cropped, 0.7),
+    "jpeg": (compressed, 0.8),
 }
 """What is done to a leaked image, and the share that must be found."""
 
@@ -155,7 +173,7 @@ def test_leaked_test_images_and_memorised_training_images_are_found(
 ) -> None:
     change, share = EDITS[edit]
     pixels, labels = digits[0][1300:].copy(), digits[1][1300:].copy()
-    train = select(Pack(world["train"]), IMAGES)[1][:PLANTED]
+    train = select(Pack(world["train"]), IMAGES)[1][:: 400 // PLANTED]
     for place, row in enumerate([*range(900, 900 + PLANTED), *train]):
         pixels[place], labels[place] = change(digits[0][row]), digits[1][row]
     out = audited(world, pixels, labels, tmp_path)
@@ -176,9 +194,42 @@ def test_leaked_test_images_and_memorised_training_images_are_found(
     assert {type(case) for case in cases} == {Case}
 
 
-def found(folder: Path, **values: float) -> Path:
-    from tasks.results import write_result
+def test_features_tell_what_was_memorised_where_pixels_do_not(tmp_path: Path) -> None:
+    """Real images lie 1 apart on a line; noise as pixels, so that nothing else is alike."""
+    random = np.random.default_rng(0)
 
+    def pack_of(name: str, places: list[float]) -> dict[str, Path]:
+        pixels = random.integers(0, 256, (len(places), 16, 16, 1), np.uint8)
+        features = tmp_path / f"{name} features"
+        features.mkdir()
+        np.save(features / "features.npy", np.array(places, np.float32)[:, None])
+        write_result(features, {"stamp": {}})
+        labels = np.arange(len(places)) % 10
+        return {name: write(tmp_path / name, examples(pixels, labels)), features.name: features}
+
+    # Test images lie 0.4 from the next training image. The first of the set is memorised; the
+    # second is not near enough, and to the third two training images are equally near.
+    inputs = (
+        pack_of("train", [float(n) for n in range(20)])
+        | pack_of("test", [n + 0.4 for n in range(20)])
+        | pack_of("made", [3.1, 7.24, 12.5])
+    )
+    real = RealReference(
+        train=replace(IMAGES, validation=(0,) * 10, training=(2,) * 10),
+        train_features="train features",
+        test="test",
+        test_features="test features",
+    )
+    out = tmp_path / "audit"
+    out.mkdir()
+    read_all(audit(AuditSpec(pack="made", features="made features", real=real), inputs, out))
+    assert read_result(out)["memorised"] == 1
+    (case,) = worst_cases(out)
+    assert (case.kind, case.split, case.synthetic, case.real) == ("feature", "train", 0, 3)
+    assert case.distance == pytest.approx(0.1)
+
+
+def found(folder: Path, **values: float) -> Path:
     told = {"images": 100, "test_exact": 2, "test_near": 1, "memorised": 4}
     write_result(folder, {**told, "memorisation_rate": 0.04, **values})
     return folder

@@ -446,6 +446,15 @@ def test_a_given_clip_likes_what_it_guided_better(tmp_path: Path) -> None:
     assert (liking(20.0) > liking(0.0)).float().mean() > 0.9
 
 
+def test_large_batches_are_guided_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, labels = small_guided(), torch.tensor([0, 1, 2, 0, 1])
+    sampling = clip_guided.Sampling(clip_scale=3.0, steps=5)
+    whole = generator.sample(labels, seeded(5), sampling)
+    monkeypatch.setattr(clip_guided, "PART_PIXELS", 2 * 64)
+    parted = generator.sample(labels, seeded(5), sampling)
+    assert (whole.int() - parted.int()).abs().max() <= 1
+
+
 def test_a_local_clip_counts_by_content(tmp_path: Path) -> None:
     folder = write_clip(tmp_path / "clip")
     config = clip_guided.Config(clip=str(folder))

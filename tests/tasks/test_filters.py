@@ -66,7 +66,7 @@ def test_a_filter_says_of_each_image_whether_it_is_kept(name: str) -> None:
         answers.append(each.keep(some))
     assert answers[0].dtype == np.bool_
     assert answers[0].shape == (16,)
-    assert np.array_equal(*answers)
+    assert np.array_equal(answers[0], answers[1])
 
 
 def test_blank_drops_black_and_flat_images() -> None:
@@ -118,7 +118,7 @@ LINE = candidates([0] * 11, features=[[float(n)] for n in range(10)] + [[9.5]])
 
 
 def test_near_duplicates_of_real_and_of_kept_images_are_dropped() -> None:
-    each = built("near_duplicate", near_duplicate.Config(quantile=0.05))
+    each = built("near_duplicate", near_duplicate.Config(by="features", quantile=0.05))
     drawn = candidates([0] * 6, features=[[0.4], [20.0], [20.3], [30.0], [3.6], [20.7]])
     each.learn(drawn, LINE)
     # The sixth is near the third, which was not kept, and not near the second.
@@ -129,12 +129,47 @@ def test_near_duplicates_of_real_and_of_kept_images_are_dropped() -> None:
 
 def test_near_duplicates_of_one_sort_may_stay() -> None:
     drawn = candidates([0] * 3, features=[[0.4], [20.0], [20.3]])
-    for config, wanted in (
-        (near_duplicate.Config(quantile=0.05, of_kept=False), [False, True, True]),
-        (near_duplicate.Config(quantile=0.05, of_real=False), [True, True, False]),
+    for switched, wanted in (
+        ({"of_kept": False}, [False, True, True]),
+        ({"of_real": False}, [True, True, False]),
     ):
+        config = near_duplicate.Config(by="features", quantile=0.05, **switched)
         each = built("near_duplicate", config)
         each.learn(drawn, LINE)
+        assert kept(each.keep(drawn)) == wanted
+
+
+def digits(split: str) -> npt.NDArray[np.uint8]:
+    reader = plugins.build("datasets", plugins.plugin("datasets", "digits"))
+    return np.stack([example.pixels for example in reader.read(split)])
+
+
+def test_copies_of_real_and_of_drawn_pictures_are_dropped_by_pixels() -> None:
+    train, test = digits("train"), digits("test")
+    each = built("near_duplicate")
+    real = candidates([0] * len(train), pixels=train)
+    each.learn(real, real)
+    dark = np.rint(test[:30] * 0.8).astype(np.uint8)
+    # Copies of training images, honest ones, and a copy of each of these, the last mirrored.
+    drawn = np.concatenate([train[:10], train[20:25, :, ::-1], test[:30], test[3:4], dark[:2]])
+    wanted = [False] * 15 + [True] * 30 + [False] * 3
+    assert kept(each.keep(candidates([0] * len(drawn), pixels=drawn))) == wanted
+    # They are remembered when others are drawn in place of the dropped.
+    later = np.concatenate([test[29:28:-1, :, ::-1], test[40:45], test[41:42]])
+    wanted = [False] + [True] * 5 + [False]
+    assert kept(each.keep(candidates([0] * len(later), pixels=later))) == wanted
+
+
+def test_copies_in_pixels_of_one_sort_may_stay() -> None:
+    train, test = digits("train")[:200], digits("test")
+    real = candidates([0] * len(train), pixels=train)
+    drawn = candidates([0] * 3, pixels=np.stack([train[5], test[0], test[0]]))
+    for config, wanted in (
+        (near_duplicate.Config(of_kept=False), [False, True, True]),
+        (near_duplicate.Config(of_real=False), [True, True, False]),
+    ):
+        each = built("near_duplicate", config)
+        each.learn(drawn, real)
         assert kept(each.keep(drawn)) == wanted
 
 
@@ -170,6 +205,7 @@ def test_extractors_that_know_no_classes_are_refused(name: str) -> None:
     [
         (lambda: confidence.Config(too_easy=False, mislabelled=False), "nothing is left to drop"),
         (lambda: near_duplicate.Config(of_real=False, of_kept=False), "nothing is left to drop"),
+        (lambda: near_duplicate.Config(quantile=0.1), "belongs to `by: features`"),
         (lambda: bottom_fraction.Config(prompt="a {}"), "belong to `by: clip`"),
         (lambda: bottom_fraction.Config(by="clip", prompt="a thing"), "say once where"),
     ],

@@ -19,7 +19,18 @@ from tasks import plugins
 from tasks.errors import InputError
 from tasks.fit import fit
 from tasks.generation import ImageInfo, check_image, image_info, to_pixels, to_signed
-from tasks.generators import clip_guided, ddpm, dvae, vae, vqvae
+from tasks.generators import (
+    biggan,
+    cgan,
+    clip_guided,
+    ddpm,
+    dvae,
+    lsgan,
+    vae,
+    vanilla_gan,
+    vqvae,
+    wgan_gp,
+)
 from tasks.networks.averaging import update_average
 from tasks.packs import Pack
 from tasks.results import read_result
@@ -44,16 +55,22 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 GENERATORS = plugins.names("generators")
 TINY_FITS: dict[str, Any] = {
+    "biggan": biggan.Config(channels=8, latent_size=8, steps=6, batch_size=16),
+    "cgan": cgan.Config(channels=8, latent_size=8, steps=6, batch_size=16),
     "clip_guided": clip_guided.Config(
         channels=(8, 16), clip_width=8, timesteps=20, steps=6, batch_size=16
     ),
     "ddpm": ddpm.Config(channels=(8, 16), timesteps=20, steps=6, batch_size=16),
     "dvae": dvae.Config(channels=(8, 16), latent_size=4, steps=6, batch_size=16),
+    "lsgan": lsgan.Config(channels=8, latent_size=8, steps=6, batch_size=16),
     "vae": vae.Config(channels=(8, 16), latent_size=4, steps=6, batch_size=16),
+    "vanilla_gan": vanilla_gan.Config(channels=8, latent_size=8, steps=6, batch_size=16),
     "vqvae": vqvae.Config(width=16, codes=16, code_size=8, steps=6, batch_size=16),
+    "wgan_gp": wgan_gp.Config(channels=8, latent_size=8, steps=6, batch_size=8),
 }
 """Settings that fit in a moment; a generator without an entry is tested with a few of its steps."""
 TINY_SAMPLINGS: dict[str, Any] = {
+    "biggan": biggan.Sampling(truncation=1.0, batch_size=4),
     "clip_guided": clip_guided.Sampling(steps=5, batch_size=4, eta=1.0),
     "ddpm": ddpm.Sampling(steps=5, batch_size=4, eta=1.0),
 }
