@@ -1,10 +1,8 @@
 """Reads from the ledger what a report shows: records become a StudyResult."""
 
-import io
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,12 @@ from orchestrator.grid import label_of
 from orchestrator.ledger import Ledger
 from orchestrator.pictures import duplicate_checks, sample_sheets
 from orchestrator.plan import VERSIONS, Plan, PlannedCell, PlannedStudy, PlannedTrial, Step
+from orchestrator.remarks import memory_notes, study_notes
 from orchestrator.report.results import CellResult, CostLine, StudyResult, TrialResult
-from orchestrator.report.wording import counted
 from orchestrator.set_results import set_results
-from orchestrator.settings import FolderSet
+from orchestrator.trial_results import finished_trial
 from tasks import plugins
-from tasks.predictions import StoredPredictions, load_predictions
-from tasks.specs import Key, TrialSpec, canonical
+from tasks.specs import Counts, Key, TrialSpec, canonical
 
 
 def collect(
@@ -68,7 +65,7 @@ def collect(
         command=command,
         store=ledger.uri,
         commit=_only({str(r.get("commit", "")) for r in records.values()}),
-        notes=(*_notes(study, plan, finished), *_memory_notes(used, records)),
+        notes=(*study_notes(study, finished), *memory_notes(used, records)),
     )
 
 
@@ -125,6 +122,7 @@ def _cell(
         if record is not None:
             parameters = record["result"]["num_parameters"]
             break
+    synthetic = _synthetic(study, cell, plan, ledger)
     return CellResult(
         coordinates=dict(cell.coordinates),
         label=label_of(cell.coordinates),
@@ -132,13 +130,27 @@ def _cell(
         baseline=cell.baseline,
         steps=cell.steps,
         num_real=cell.num_real,
-        num_synthetic=cell.num_synthetic,
+        num_synthetic=sum(synthetic),
         num_parameters=parameters,
         model=cell.model,
         real_per_class=cell.real,
-        synthetic_per_class=cell.synthetic,
+        synthetic_per_class=synthetic,
         sets=tuple(dict.fromkeys(pack for _, pack in cell.packs)),
     )
+
+
+def _synthetic(study: PlannedStudy, cell: PlannedCell, plan: Plan, ledger: Ledger) -> Counts:
+    """Synthetic images of each class, less those that filters dropped where nothing refilled."""
+    found = np.array(cell.synthetic, np.int64)
+    filters = {planned.pack: planned.filter for planned in study.sets if planned.filter}
+    for trial in cell.trials[:1]:
+        spec = plan.steps[trial.trial].spec
+        assert isinstance(spec, TrialSpec)
+        for asked in spec.cell.sets:
+            record = ledger.record("filter", filters[asked.pack]) if asked.pack in filters else None
+            if record is not None:
+                found -= np.maximum(0, np.array(asked.counts) - record["result"]["kept"])
+    return tuple(found.tolist())
 
 
 def _trial(
@@ -156,97 +168,6 @@ def _trial(
         status="failed" if error else "missing",
         error=error,
     )
-
-
-def finished_trial(
-    study: PlannedStudy, planned: PlannedTrial, ledger: Ledger
-) -> TrialResult | None:
-    """Compute the metrics of a trial from its stored predictions; None while one is missing."""
-    trained = ledger.record("trial", planned.trial)
-    records = [ledger.record("evaluate", key) for key in planned.evaluations]
-    evaluated = [record for record in records if record is not None]
-    if trained is None or len(evaluated) < len(records):
-        return None
-    counts = tuple(trained["settings"]["cell"]["images"]["training"])
-    stored, *further = (_predictions(ledger, record) for record in evaluated)
-    scores, per_class, confusion = _metrics(stored, study, counts)
-    scores["val_top1"] = trained["result"]["scores"]["val_top1"]
-    history = json.loads(ledger.read_file(trained, "history.json"))
-    return TrialResult(
-        key=planned.trial,
-        seed=planned.seed,
-        fold=planned.fold,
-        status="finished",
-        scores=scores,
-        history=tuple(history),
-        per_class=per_class,
-        confusion=confusion,
-        shifted={
-            name: _metrics(each, study, counts)[0]
-            for (name, _), each in zip(planned.further, further, strict=True)
-        },
-        reference={
-            name: _metrics(_among(stored, each), study, counts)[0]
-            for (name, _), each in zip(planned.further, further, strict=True)
-            if set(each.labels.tolist()) != set(stored.labels.tolist())
-        },
-        companion=_companion(stored),
-        seconds=trained["result"]["seconds"] + sum(record["seconds"] for record in evaluated),
-        device=trained["device"],
-        threads=trained["threads"],
-        versions=trained["versions"],
-    )
-
-
-def _predictions(ledger: Ledger, record: Mapping[str, Any]) -> StoredPredictions:
-    return load_predictions(io.BytesIO(ledger.read_file(record, "predictions.npz")))
-
-
-def _metrics(
-    stored: StoredPredictions, study: PlannedStudy, training: tuple[int, ...]
-) -> tuple[dict[str, float], dict[str, tuple[float, ...]], tuple[tuple[int, ...], ...] | None]:
-    scores: dict[str, float] = {}
-    per_class: dict[str, tuple[float, ...]] = {}
-    confusion = None
-    selected = replace(stored.by("selected", study.classes), training=training)
-    # The confusion matrix and the classes' own scores belong to every page.
-    for name in dict.fromkeys((*study.spec.metrics, "f1", "recall", "confusion")):
-        score = plugins.build("metrics", plugins.plugin("metrics", name))(selected)
-        if score.value is not None and name in study.spec.metrics:
-            scores[name] = score.value
-        if score.per_class is not None:
-            per_class[name] = score.per_class
-        if score.matrix is not None:
-            confusion = score.matrix
-    if stored.last is not None:
-        top1 = plugins.build("metrics", plugins.plugin("metrics", "top1"))
-        last = top1(stored.by("last", study.classes)).value
-        if last is not None:
-            scores["top1_last"] = last
-    return scores, per_class, confusion
-
-
-def _among(stored: StoredPredictions, other: StoredPredictions) -> StoredPredictions:
-    """The predictions of those images whose class the other test set has too."""
-    rows = np.isin(stored.labels, other.labels)
-    last = None if stored.last is None else stored.last[rows]
-    return StoredPredictions(labels=stored.labels[rows], selected=stored.selected[rows], last=last)
-
-
-def _companion(stored: StoredPredictions) -> dict[str, float]:
-    """How the second classifier does beside the network, where one was fitted."""
-    if stored.companion is None:
-        return {}
-    from tasks.companion import compare
-
-    found = compare(stored.selected, stored.companion, stored.labels)
-    if found is None:
-        return {}
-    return {
-        "agreement": found.agreement,
-        "companion_top1": found.companion_top1,
-        "combined_top1": found.combined_top1,
-    }
 
 
 def _match(study: PlannedStudy) -> str:
@@ -304,57 +225,6 @@ def _costs(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> tuple[
         CostLine(what=title, steps=len(seconds), hours=sum(seconds) / 3600, device=device)
         for (title, device), seconds in grouped.items()
     )
-
-
-def _notes(study: PlannedStudy, plan: Plan, finished: list[TrialResult]) -> Iterator[str]:
-    tests = sorted({cell.num_test for cell in study.cells})
-    if len(tests) > 1:
-        yield f"the cells are tested on different numbers of images: {tests[0]} to {tests[-1]}"
-    for field, what in (("device", "devices"), ("threads", "thread counts")):
-        kinds = sorted({str(getattr(trial, field)) for trial in finished})
-        if len(kinds) > 1:
-            yield f"trials ran on different {what}: {', '.join(kinds)}"
-    torches = sorted({trial.versions.get("torch", "?") for trial in finished})
-    if len(torches) > 1:
-        yield f"trials ran with different releases of torch: {', '.join(torches)}"
-    if study.skipped:
-        shown = ", ".join(study.skipped[:3])
-        yield f"{len(study.skipped)} images could not be read and were left out: {shown}"
-    folders = sorted(
-        {
-            name
-            for cell in study.cells
-            for name, each in cell.settings.sets
-            if isinstance(each, FolderSet)
-        }
-    )
-    for name in folders:
-        yield f"set {name} was made elsewhere: which images it was made from is not known"
-    models = {cell.model for cell in study.cells if cell.settings.model.name == "timm"}
-    started = {
-        cell.settings.model.config.pretrained
-        for cell in study.cells
-        if cell.settings.model.name == "timm"
-    }
-    if len(models) > 1 and started != {False}:
-        yield "the models may start from different pre-training, which moves with architecture"
-
-
-def _memory_notes(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> Iterator[str]:
-    """Trials whose batches did not fit: batch norm saw smaller parts in them."""
-    halved = set()
-    for step in used:
-        if isinstance(step.spec, TrialSpec) and step.key in records:
-            recipe = step.spec.cell.recipe
-            size = records[step.key]["result"]["micro_batch"]
-            if size < -(-recipe.batch_size // recipe.accumulate):
-                halved.add((step.key, size))
-    if halved:
-        sizes = ", ".join(str(size) for size in sorted({size for _, size in halved}))
-        yield (
-            f"{counted(len(halved), 'trial')} ran out of memory and went on with micro-batches of "
-            f"{sizes} images, which batch norm sees: their scores may differ from the others' by it"
-        )
 
 
 def _only(values: set[str]) -> str:

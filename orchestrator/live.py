@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from orchestrator.collect import collect, finished_trial, flat_settings
+from orchestrator.collect import collect, flat_settings
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, PlannedStudy, PlannedTrial, Step
 from orchestrator.report.fidelity import fit_state, set_labels
@@ -17,6 +17,7 @@ from orchestrator.report.set_files import set_files, study_files
 from orchestrator.report.set_panels import sheets_of
 from orchestrator.runs import CellRun, SetRun, StudyRuns, TrialRun
 from orchestrator.tracking import Tracker, safe_uri
+from orchestrator.trial_results import finished_trial
 from tasks.specs import Key, Progress, canonical
 
 

@@ -126,6 +126,8 @@ class PlannedSet:
     shards: tuple[Key, ...] = ()
     filter: Key | None = None
     fidelity: Key | None = None
+    held_out: Key | None = None
+    """The same measures of the real test images; none in cross-validation."""
     cas: Key | None = None
     audit: Key | None = None
     gate: Key | None = None
@@ -133,7 +135,7 @@ class PlannedSet:
     @property
     def ends(self) -> tuple[Key, ...]:
         """The steps that measure it, and that nothing else may ask for."""
-        found = (self.fidelity, self.cas, self.audit, self.gate)
+        found = (self.fidelity, self.held_out, self.cas, self.audit, self.gate)
         return tuple(key for key in found if key is not None)
 
 

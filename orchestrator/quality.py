@@ -65,13 +65,16 @@ class Quality:
             filter=taken.filter,
         )
         measures = tuple(name for name in settings.measures if name != CAS)
-        fidelity = cas = audit = gate = None
+        fidelity = held_out = cas = audit = gate = None
         if measures or settings.audit is not None:
             fitted = fit_extractor(settings.extractor, pool, real, self.steps)
             features = self._features(taken.pack, fitted, f"features of {taken.name}")
             reference = self._reference(pool, real, fitted)
             if measures:
-                fidelity = self._fidelity(taken, features, reference, measures)
+                fidelity = self._fidelity(taken.pack, taken.name, features, reference, measures)
+                if pool.fold is None:
+                    test, name = (real.test, reference.test_features), "test images"
+                    held_out = self._fidelity(test[0], name, test[1], reference, measures)
             if settings.audit is not None:
                 # Memorised is what the generator itself was shown.
                 shown = real.images if taken.fit is not None else pool
@@ -79,7 +82,9 @@ class Quality:
                 gate = self._gate(taken, audit)
         if CAS in settings.measures:
             cas = self._cas(taken, pool, real)
-        return replace(planned, fidelity=fidelity, cas=cas, audit=audit, gate=gate)
+        return replace(
+            planned, fidelity=fidelity, held_out=held_out, cas=cas, audit=audit, gate=gate
+        )
 
     def _features(self, pack: Key, fitted: Key | None, title: str) -> Key:
         spec = FeaturesSpec(extractor=self.settings.extractor, fitted=fitted, pack=pack)
@@ -93,11 +98,13 @@ class Quality:
         return RealReference(train=pool, train_features=train, test=real.test, test_features=test)
 
     def _fidelity(
-        self, taken: Taken, features: Key, real: RealReference, measures: tuple[str, ...]
+        self, pack: Key, name: str, features: Key, real: RealReference, measures: tuple[str, ...]
     ) -> Key:
-        spec = FidelitySpec(pack=taken.pack, features=features, real=real, measures=measures)
-        needs = (taken.pack, features, *_of(real))
-        return self.steps.add(spec, needs, f"measure {taken.name}", sum(taken.counts), key_of(spec))
+        spec = FidelitySpec(pack=pack, features=features, real=real, measures=measures)
+        needs = tuple(dict.fromkeys((pack, features, *_of(real))))
+        return self.steps.add(
+            spec, needs, f"measure {name}", self.steps.found[pack].size, key_of(spec)
+        )
 
     def _audit(self, taken: Taken, features: Key, real: RealReference) -> Key:
         spec = AuditSpec(pack=taken.pack, features=features, real=real)

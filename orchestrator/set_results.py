@@ -46,6 +46,7 @@ def set_results(
 
 def _result(planned: PlannedSet, plan: Plan, ledger: Ledger, pictures: bool) -> SetResult:
     fidelity = _record(ledger, "fidelity", planned.fidelity)
+    held_out = _record(ledger, "fidelity", planned.held_out)
     cas = _record(ledger, "cas", planned.cas)
     fit = _record(ledger, "fit", planned.fit)
     shards = [r for key in planned.shards if (r := ledger.record("sample", key)) is not None]
@@ -69,6 +70,7 @@ def _result(planned: PlannedSet, plan: Plan, ledger: Ledger, pictures: bool) -> 
         measures=measures,
         stamp={} if fidelity is None else fidelity["result"]["stamp"],
         warnings=() if fidelity is None else tuple(fidelity["result"]["warnings"]),
+        held_out={} if held_out is None else held_out["result"]["measures"],
         images_per_s=made / seconds if seconds else None,
         sampling_seconds=seconds,
         fit=_fit(planned, plan, ledger, fit),

@@ -184,6 +184,8 @@ class SetResult:
     stamp: Mapping[str, str] = field(default_factory=dict)
     """What the measures depend on: extractor, weights, resize, number of images, ..."""
     warnings: tuple[str, ...] = ()
+    held_out: Mapping[str, float] = field(default_factory=dict)
+    """The same measures of the real test images, where these are not among the real ones."""
     images_per_s: float | None = None
     """Of the sampler, on one worker."""
     sampling_seconds: float = 0.0

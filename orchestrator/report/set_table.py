@@ -93,6 +93,7 @@ def set_records(result: StudyResult) -> list[dict[str, Any]]:
             "seed": each.seed,
             "per_class": each.per_class,
             "measures": dict(each.measures),
+            "held_out": dict(each.held_out),
             "convention": dict(each.stamp),
             "warnings": each.warnings,
             "images_per_s": each.images_per_s,

@@ -19,6 +19,7 @@ def fidelity_remarks(result: StudyResult) -> tuple[Remark, ...]:
     return (
         *_meanings(result),
         *_conventions(result),
+        *_held_out(result),
         *_warnings(result),
         *_spread(result),
         *_gain(result),
@@ -40,6 +41,29 @@ def _conventions(result: StudyResult) -> tuple[Remark, ...]:
     told = ". ".join(f"{letter}: {_stamp(stamp)}" for letter, stamp in stamps.items())
     text = f"{told}. Figures of different conventions cannot be compared, and are not ranked "
     return (Remark(title="Conventions", text=f"{text}together.", warning=True),)
+
+
+def _held_out(result: StudyResult) -> tuple[Remark, ...]:
+    """What real images get that no generator saw: the place where a measure of sets ends."""
+    about: dict[str, list[str]] = {}
+    labels = set_labels(result)
+    for each in result.sets:
+        told = ", ".join(
+            f"{measure.title} {wording.minus(measure.text(each.held_out[measure.name]))}"
+            for measure in shown_measures(result)
+            if measure.name in each.held_out
+        )
+        if told:
+            about.setdefault(told, []).append(labels[each.key])
+    return tuple(
+        Remark(
+            title="Real images",
+            text=f"Real test images, measured as a set is, get {told}"
+            f"{'' if len(about) == 1 else f' (beside {wording.listed(names)})'}. A set that does "
+            "better is nearer to the training images than unseen real ones are.",
+        )
+        for told, names in about.items()
+    )
 
 
 def set_caption(result: StudyResult) -> str:

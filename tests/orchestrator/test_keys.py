@@ -68,6 +68,7 @@ GOLDEN_KEYS = {
     "features of train images": "cbb1d39e2272259a46f4ba9a449cea636252b74e7de83382aa533e4241f898e6",
     "features of test images": "3b1cd7c4d464a4855c30f93bd7e0592b305d0294ee2f5f8bf59cccf30f8667ea",
     "measure made": "a2b2c0ab07db546c854cb4598d312b8a23dd03a45448075b42d28ef091797f66",
+    "measure test images": "73843cada19d3fb6b19cab10e5564887512c6d22640f0e0c97c294bbc8c69e3e",
     "audit made": "b546c627afbedc3f004326429fc443de3d5f59fe84c27b0c744f4a91b8267d50",
     "train small_cnn": "9303475a6c462b01fd3e4461b2bb61607d627a868643a7d44a845238b6135ec5",
     "evaluate small_cnn": "9268d36e0232c9c447b1cf25e0420e5567e210c632aaee4d8654d7cfafddaed3",
@@ -247,6 +248,7 @@ BESIDE: dict[str, Document] = {
     "train.decay": {"train": {"schedule": "step", "milestones": [10]}},
     "set.refill": {"synthetic": {"made": {"filters": "blank"}}},
     "set.max_draws": {"synthetic": {"made": {"filters": "blank"}}},
+    "near_duplicate.quantile": {"synthetic": {"made": {"filters": {"by": "features"}}}},
     "vae.cycles": CYCLICAL,
     "dvae.cycles": CYCLICAL,
     "vae.sampling.posterior": RECONSTRUCTED,
@@ -614,10 +616,13 @@ OF_DATA_ALONE = ("pack", "duplicates")
 @pytest.mark.parametrize(
     ("kind", "name", "same", "partly"),
     [
-        # The features of real images stay what they are.
-        ("generators", "vae", (*OF_DATA_ALONE, "extractor"), ("features",)),
+        # The features of real images, and what they get as a set, stay what they are.
+        ("generators", "vae", (*OF_DATA_ALONE, "extractor"), ("features", "fidelity")),
         ("classifiers", "small_cnn", (*OF_DATA_ALONE, "fit", "sample"), ()),
-        ("filters", "confidence", (*OF_DATA_ALONE, "fit", "sample", "extractor"), ("features",)),
+        (
+            *("filters", "confidence", (*OF_DATA_ALONE, "fit", "sample", "extractor")),
+            ("features", "fidelity"),
+        ),
         ("extractors", "classifier", (*OF_DATA_ALONE, "fit", "sample", "extractor"), ()),
         ("datasets", "digits", (), ()),
     ],

@@ -14,7 +14,10 @@ def test_sets_of_a_study_become_runs(tmp_path: Path) -> None:
     (asked,) = planned.sets
     one = set_samples.made_set("ddpm", key=asked.pack, audit=set_samples.leaking())
     result = replace(
-        samples.digits(), cells=(), sets=(one,), sheets=(set_samples.set_sheet("ddpm"),)
+        samples.digits(),
+        cells=(),
+        sets=(one,),
+        sheets=(replace(set_samples.set_sheet("ddpm"), key=asked.pack),),
     )
     (run,) = study_runs(replace(planned, cells=()), result).sets
     assert (run.key, run.name, run.status, run.error) == (asked.pack, "ddpm", "finished", "")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.collect import collect
+from orchestrator.ledger import Ledger
 from orchestrator.overlay import merge
 from orchestrator.plan import Plan, needed
 from orchestrator.planned import PlannedSet
@@ -75,7 +77,11 @@ def test_nothing_is_measured_where_that_is_asked(tmp_path: Path) -> None:
 def test_sets_of_all_subsets_are_compared_with_the_same_images(tmp_path: Path) -> None:
     plan = planned(loaded(tmp_path, axes={"subset.fraction": [0.5, 1.0]}))
     compared = of_kind(plan, "fidelity")
-    assert len({spec.pack for spec in compared}) == 2
+    # And the real test images once, as a measure of what sets can reach.
+    assert len({spec.pack for spec in compared}) == len(compared) == 3
+    (held_out,) = (spec for spec in compared if spec.pack == spec.real.test)
+    assert held_out.features == held_out.real.test_features
+    assert len({each.held_out for each in plan.studies[0].sets}) == 1
     assert {sum(spec.real.train.training) for spec in compared} == {900}
     assert len(of_kind(plan, "extractor")) == 1
     # Memorised is what the generator saw, which is half as much in one of them.
@@ -187,8 +193,27 @@ def test_folds_are_compared_with_their_own_images(tmp_path: Path) -> None:
     plan = planned(loaded(tmp_path, folds=2))
     compared = of_kind(plan, "fidelity")
     assert {spec.real.train.fold for spec in compared} == {(0, 2), (1, 2)}
+    # Some of the test pack's images are training images of a fold.
+    assert {each.held_out for each in plan.studies[0].sets} == {None}
     assert len(of_kind(plan, "extractor")) == 2
     assert all(isinstance(spec, FeaturesSpec) for spec in of_kind(plan, "features"))
+
+
+def test_images_that_filters_dropped_for_good_are_not_counted(tmp_path: Path) -> None:
+    made = {"generator": "vae", "multiplier": 1, "filters": ["blank"], "refill": False}
+    plan = planned(loaded(tmp_path, synthetic={"made": made}))
+    (study,), ledger = plan.studies, Ledger(str(tmp_path / "store"))
+    (asked,) = study.cells
+    assert collect(study, plan, ledger).cells[0].synthetic_per_class == asked.synthetic
+    kept = (asked.synthetic[0] - 7, *asked.synthetic[1:])
+    filtered = only_set(plan).filter
+    assert filtered is not None
+    result = {"drawn": asked.synthetic, "kept": kept, "dropped": []}
+    record = {"result": result, "commit": "", "seconds": 1.0, "device": "cpu"}
+    ledger.commit(ledger.begin("filter", filtered), record)
+    (cell,) = collect(study, plan, ledger).cells
+    assert cell.synthetic_per_class == kept
+    assert cell.num_synthetic == asked.num_synthetic - 7
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -84,6 +84,18 @@ def test_measures_are_written_in_their_units(name: str, value: float, shown: str
     assert measure(name).text(value) == shown
 
 
+def test_what_real_test_images_get_is_told_once() -> None:
+    result = set_samples.generators()
+    told = "Real test images, measured as a set is, get fid 0.500, precision 0.710. A set"
+    assert said(result).count("measured as a set is") == 1
+    assert told in said(result)
+    unseen = replace(result.sets[0], held_out={})
+    other = replace(result.sets[1], held_out={"fid": 0.25})
+    told_apart = said(replace(result, sets=(unseen, other, *result.sets[2:])))
+    assert told_apart.count("measured as a set is") == 2
+    assert "get fid 0.250 (beside " in told_apart
+
+
 def test_conventions_are_printed_and_lettered_where_they_differ() -> None:
     assert "extractor classifier, weights small_cnn fitted on 1000 images" in said(
         set_samples.generators()
