@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from PIL import Image
@@ -54,6 +55,8 @@ from tasks.specs import (
 SHEET_IMAGES = 10
 SHEET_SIDE = 320
 """Pixels of a sheet of samples, about."""
+GAP = 1
+"""White pixels between images."""
 
 
 class NoCheckpoints:
@@ -185,9 +188,12 @@ def sheet(pack: Pack, path: Path) -> None:
     """Write ten samples of each class, a class a row, scaled so that pixels show."""
     chosen = select_first(pack, tuple(min(SHEET_IMAGES, n) for n in _per_class(pack)))
     images = pack.whole[chosen]
-    num_rows, channels = len(pack.classes), images.shape[3]
-    grid = images.reshape(num_rows, -1, *images.shape[1:]).swapaxes(1, 2)
-    drawn = Image.fromarray(grid.reshape(num_rows * images.shape[1], -1, channels).squeeze())
+    height, width, channels = images.shape[1:]
+    spaced = np.full((len(images), height + GAP, width + GAP, channels), 255, np.uint8)
+    spaced[:, :height, :width] = images
+    num_rows = len(pack.classes)
+    grid = spaced.reshape(num_rows, -1, *spaced.shape[1:]).swapaxes(1, 2)
+    drawn = Image.fromarray(grid.reshape(num_rows * spaced.shape[1], -1, channels).squeeze())
     factor = max(1, round(SHEET_SIDE / drawn.width))
     size = (drawn.width * factor, drawn.height * factor)
     drawn.resize(size, Image.Resampling.NEAREST).save(path, optimize=True)

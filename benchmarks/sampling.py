@@ -2,7 +2,6 @@
 
     python benchmarks/sampling.py [--only ddim ddpm] [--images 500] [--rounds 5] [--side 8]
         [--batch 250] [--steps 50] [--workers 2] [--device cuda] [--compile]
-    python benchmarks/sampling.py --guidance [--data digits|FOLDER] [--seeds 0 1 2]
 
 Images/s of (a) Augury's `sample` step, which loads the weights and writes PNGs as Parquet; (b) its
 sampler alone; (c) DDIMPipeline or DDPMPipeline at its usual batch of 16 with the same network and
@@ -10,11 +9,7 @@ steps, saving PNGs; (d) the same pipeline at Augury's batch size. All have the s
 The pipelines know no labels: to theirs the network is told one label. On a CPU every contestant has
 one thread, and its processor time counts. Rounds alternate; medians are of rounds, and ratios are
 taken in each. `--workers` compares so many processes with one, by the clock on the wall, each with
-one thread and whole shards.
-
-`--guidance` fits `clip_guided` and says which share of its samples a classifier of real images
-assigns to the class asked for, by the scale of the guidance, all from the same noise.
-Prints one JSON object on its last line.
+one thread and whole shards. Prints one JSON object on its last line.
 """
 
 import argparse
@@ -39,20 +34,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmarks.generators import NoCheckpoints, packed
 from tasks import plugins
-from tasks.extraction import Extractor
-from tasks.extractor import fit_extractor
-from tasks.fit import fit
 from tasks.generate import sample
-from tasks.generation import Generator, ImageInfo, image_info
-from tasks.generators import clip_guided, ddpm
+from tasks.generation import ImageInfo, image_info
+from tasks.generators import ddpm
 from tasks.packs import Example, Pack, read_all, write_pack
-from tasks.reference import reference_model, reference_recipe
 from tasks.specs import (
-    CellSpec,
-    ExtractorSpec,
-    FitSpec,
     ImagesSpec,
     SampleSpec,
     SetSpec,
@@ -61,7 +48,6 @@ from tasks.specs import (
 CLASSES = 10
 USUAL_BATCH = 16
 """Of diffusers' own training example, where it draws samples."""
-SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)
 untyped: Any = diffusers
 
 
@@ -85,7 +71,7 @@ class Told(nn.Module):
 
 
 def main() -> None:
-    """Measure sampling, or guidance."""
+    """Measure sampling."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", default=["ddim", "ddpm"], choices=["ddim", "ddpm"])
     parser.add_argument("--images", type=int, default=500)
@@ -96,9 +82,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--guidance", action="store_true")
-    parser.add_argument("--data", default="digits")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = {
@@ -108,13 +91,10 @@ def main() -> None:
         }
     }
     with tempfile.TemporaryDirectory() as folder:
-        if asked.guidance:
-            found["guidance"] = [guidance(asked.data, seed, Path(folder)) for seed in asked.seeds]
-        else:
-            bench = Bench(asked, Path(folder))
-            found["samplers"] = {name: bench.measure(name) for name in asked.only}
-            if asked.workers:
-                found["workers"] = bench.workers(asked.only[0], asked.workers)
+        bench = Bench(asked, Path(folder))
+        found["samplers"] = {name: bench.measure(name) for name in asked.only}
+        if asked.workers:
+            found["workers"] = bench.workers(asked.only[0], asked.workers)
     print(json.dumps(found))
 
 
@@ -339,86 +319,6 @@ def _write_pack(out: Path, side: int) -> None:
     ]
     out.mkdir()
     read_all(write_pack(out, lambda: examples, list(map(str, range(CLASSES))), None, CLASSES))
-
-
-# Guidance
-
-
-def guidance(data: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Share of samples that are taken for the class asked for, by scale of the guidance.
-
-    Generator and classifier (the small one of measures) are fitted on 1,000 real images. The
-    denoiser is told no class, and the noise is the same at all scales.
-    """
-    work = folder / str(seed)
-    work.mkdir()
-    train, test = (packed(data, split, work / split) for split in ("train", "test"))
-    real = Pack(train)
-    held = [int((real.labels == label).sum()) for label in range(CLASSES)]
-    images = ImagesSpec(
-        pack="p",
-        split_seed=0,
-        validation=(5,) * CLASSES,
-        training=tuple(min(100, number - 5) for number in held),
-    )
-    look = _classifier(images, train, work, seed)
-    generator, fit_s = _fitted(images, train, work, seed)
-    labels = torch.arange(CLASSES).repeat(25)
-    shares = {}
-    for scale in SCALES:
-        rngs = [torch.Generator().manual_seed(index) for index in range(len(labels))]
-        made = generator.sample(labels, rngs, clip_guided.Sampling(clip_scale=scale))
-        shares[str(scale)] = _share(look, made, labels)
-    unseen = Pack(test)
-    rows = np.arange(min(1000, len(unseen.labels)), dtype=np.int64)
-    found = {
-        "seed": seed,
-        "share_by_scale": shares,
-        "share_of_real": _share(look, unseen.batch(rows), torch.from_numpy(unseen.labels[rows])),
-        "images": len(labels),
-        "fit_s": round(fit_s, 1),
-    }
-    print(f"guidance: {json.dumps(found)}", flush=True)
-    return found
-
-
-def _share(look: Extractor, images: Tensor, labels: Tensor) -> float:
-    """Of images that are taken for their class."""
-    probabilities = look(images).probabilities
-    assert probabilities is not None
-    return round(float((torch.from_numpy(probabilities).argmax(1) == labels).double().mean()), 3)
-
-
-def _classifier(images: ImagesSpec, pack: Path, work: Path, seed: int) -> Extractor:
-    out = work / "classifier"
-    out.mkdir()
-    cell = CellSpec(
-        images=images,
-        sets=(),
-        model=reference_model(),
-        recipe=reference_recipe(sum(images.training)),
-        num_classes=CLASSES,
-    )
-    spec = ExtractorSpec(cell=cell, seed=seed)
-    read_all(fit_extractor(spec, {"p": pack}, out, NoCheckpoints(), "cpu"))
-    built: Extractor = plugins.build(
-        "extractors", plugins.plugin("extractors", "classifier"), out, "cpu"
-    )
-    return built
-
-
-def _fitted(images: ImagesSpec, pack: Path, work: Path, seed: int) -> tuple[Generator, float]:
-    """`clip_guided` with its defaults, and the processor time of its fit."""
-    out = work / "fit"
-    out.mkdir()
-    chosen = plugins.plugin("generators", "clip_guided")
-    begun = time.process_time()
-    spec = FitSpec(generator=chosen, images=images, seed=seed)
-    read_all(fit(spec, pack, out, NoCheckpoints(), "cpu"))
-    seconds = time.process_time() - begun
-    generator: Generator = plugins.build("generators", chosen, image_info(Pack(pack))[0])
-    generator.load_sampler_state(load_file(out / "weights.safetensors"))
-    return generator, seconds
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 
+from orchestrator.dispatch import fetch_pack
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, PlannedStudy, Step
 from orchestrator.report.results import DuplicateCheck, SetSample
-from orchestrator.steps import fetch_pack
 from tasks.duplicates import pairs as found_pairs
 from tasks.packs import Indices, Pack, Pixels, select, select_first
 from tasks.specs import DuplicatesSpec, Key, TrialSpec

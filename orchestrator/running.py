@@ -95,7 +95,8 @@ def _carry_out(
 ) -> RunResult:
     from orchestrator import cluster, execute
     from orchestrator.live import LiveFeed
-    from orchestrator.steps import Setting, name_store, source_commit
+    from orchestrator.provenance import source_commit
+    from orchestrator.steps import Setting, name_store
     from orchestrator.tracking import Tracker
 
     ledger, store = planned.ledger, planned.ledger.uri

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.dispatch import fetch_pack
 from orchestrator.ledger import Ledger
 from orchestrator.pictures import png_of, png_of_pixels
 from orchestrator.plan import Plan, PlannedStudy
@@ -21,7 +22,6 @@ from orchestrator.report.results import (
     Strip,
 )
 from orchestrator.settings import GeneratedSet
-from orchestrator.steps import fetch_pack
 from tasks.packs import Pack
 from tasks.specs import AuditSpec, FidelitySpec, FitSpec, Key
 

@@ -10,12 +10,12 @@ from typing import Any
 from orchestrator.graph import Steps
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
+from orchestrator.provenance import device_name, versions
 from orchestrator.real import RealImages, pack_of
 from orchestrator.sets import plan_filter, plan_shards
 from orchestrator.single.generating import Wanted
 from orchestrator.single.performing import Workplace
 from orchestrator.single.sources import Named, Source, find
-from orchestrator.steps import device_name, versions
 from tasks.counting import share
 from tasks.errors import InputError
 from tasks.generate import SHARD_FILE

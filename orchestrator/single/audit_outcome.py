@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.dispatch import fetch_pack
 from orchestrator.report.reading import copies_note
 from orchestrator.report.results import QUANTILES, AuditResult
 from orchestrator.report.wording import counted, share, significant
@@ -12,7 +13,6 @@ from orchestrator.single.performing import Workplace
 from orchestrator.single.places import unwritten
 from orchestrator.single.score_outcome import about, opening, remarks
 from orchestrator.single.subjects import Subject, result
-from orchestrator.steps import fetch_pack
 from tasks.specs import AuditSpec
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.dispatch import fetch_pack
 from orchestrator.graph import Steps, key_of
 from orchestrator.local_files import by_content
 from orchestrator.overlay import overlaid
@@ -17,7 +18,6 @@ from orchestrator.single.documents import written_json
 from orchestrator.single.generator_files import GeneratorNote, fitted_on, save_generator
 from orchestrator.single.performing import Watcher, Workplace, carry_out, outstanding
 from orchestrator.single.places import aside, unwritten
-from orchestrator.steps import fetch_pack
 from orchestrator.validating import config_of, field_names
 from tasks import plugins
 from tasks.errors import InputError, nearest

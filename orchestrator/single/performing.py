@@ -9,8 +9,9 @@ from typing import Protocol
 
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
+from orchestrator.provenance import source_commit
 from orchestrator.single.places import Place
-from orchestrator.steps import Setting, StepFailed, name_store, perform, source_commit
+from orchestrator.steps import Setting, StepFailed, name_store, perform
 from tasks.caches import cache_dir
 from tasks.devices import is_out_of_memory
 from tasks.errors import InputError

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.dispatch import fetch_pack
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
 from orchestrator.single.places import aside, check_target, unwritten
-from orchestrator.steps import fetch_pack
 from tasks.errors import InputError
 from tasks.specs import TrialSpec
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.checkpoints import FileCheckpoints
 from orchestrator.ledger import Attempt, Ledger, store_uri
-from orchestrator.steps import FileCheckpoints
 from tasks.errors import InputError
 
 KEY, OTHER = "a" * 64, "b" * 64

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from orchestrator import steps
+from orchestrator import dispatch
 from orchestrator.plan import make_plan, sources
 from orchestrator.single import watching
 from orchestrator.single.generator_files import load_generator
@@ -91,7 +91,7 @@ def test_a_fit_that_was_stopped_goes_on(
     ran: Ran, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (*VAE, *DIGITS, "--seed", "7", "--max-real", "60")
-    monkeypatch.setattr(steps, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(dispatch, "CHECKPOINT_EVERY_S", 0.0)
     begun: list[int] = []
 
     def stop_at(number: int) -> Any:
