@@ -32,12 +32,14 @@ def cas(
     """
     started = time.perf_counter()
     trial = "0" * 64
+    trained = Progress(done=spec.cell.recipe.steps, total=spec.cell.recipe.steps)
     cell = sized(spec.cell, Pack(packs[spec.cell.images.pack]))
     yield from train(TrialSpec(cell=cell, seed=spec.seed), packs, out, checkpoints, device)
     # In cross-validation the test pack is the train pack, a fold of which is what is tested on.
     held_out = spec.cell.images if spec.cell.images.fold is not None else None
     evaluation = EvaluateSpec(trial=trial, test=spec.test, held_out=held_out, classes=spec.classes)
-    yield from predict(evaluation, {trial: out, spec.test: packs[spec.test]}, out, device)
+    for _ in predict(evaluation, {trial: out, spec.test: packs[spec.test]}, out, device):
+        yield trained
     last = load_predictions(out / "predictions.npz").by("last", spec.classes)
     top1 = float((last.probabilities.argmax(1) == last.labels).mean())
     write_result(
@@ -51,4 +53,4 @@ def cas(
     )
     for name in ("selected", "last"):
         (out / f"{name}.safetensors").unlink(missing_ok=True)
-    yield Progress(done=spec.cell.recipe.steps, total=spec.cell.recipe.steps)
+    yield trained

@@ -56,10 +56,10 @@ def fit(spec: FitSpec, pack: Path, out: Path, checkpoints: Checkpoints, device: 
     """
     prepare(device)
     images = Pack(pack)
-    info, side = image_info(images)
     indices = select(images, spec.images)[1]
     if not len(indices):
         raise InputError("no training images to fit a generator on: raise the subset's counts")
+    info, side = image_info(images)
     with _seeded(_seed(spec.seed, "weights"), device):
         generator: Generator = plugins.build("generators", spec.generator, info)
     generator.to(device)

@@ -163,12 +163,26 @@ def check_image(info: ImageInfo, num_halvings: int) -> None:
     multiple = max(SIDE_MULTIPLE, 2**num_halvings)
     for side in (info.height, info.width):
         if not SMALLEST_SIDE <= side <= LARGEST_SIDE or side % multiple:
-            below = min(max(side, multiple, SMALLEST_SIDE), LARGEST_SIDE) // multiple * multiple
             raise InputError(
                 f"images of {info.height} x {info.width} pixels: with these channels a generator "
                 f"makes sides that are multiples of {multiple} from {max(SMALLEST_SIDE, multiple)} "
-                f"to {LARGEST_SIDE}; set dataset.size, for example to {below}"
+                f"to {LARGEST_SIDE}; {_remedy(info, multiple)}"
             )
+
+
+def _remedy(info: ImageInfo, multiple: int) -> str:
+    """A `dataset.size` at which both sides are as a generator needs them, if not larger."""
+    short, long = sorted((info.height, info.width))
+    first = max(multiple, -(-SMALLEST_SIDE // multiple) * multiple)
+    sizes = [
+        size
+        for size in range(first, LARGEST_SIDE + 1, multiple)
+        if (other := round(long * size / short)) <= LARGEST_SIDE and other % multiple == 0
+    ]
+    if not sizes:
+        return "at no dataset.size both sides are: cut the images to squares first"
+    smaller = [size for size in sizes if size <= short]
+    return f"set dataset.size, for example to {smaller[-1] if smaller else sizes[0]}"
 
 
 def to_signed(images: "Tensor") -> "Tensor":

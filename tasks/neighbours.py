@@ -4,12 +4,15 @@ Distances are Euclidean and computed in float64. Whatever the number of rows, wo
 arrays of `block` × `block` numbers and of `block` rows of features.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tasks.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +36,8 @@ def nearest(queries: Rows, keys: Rows, k: int, block: int = BLOCK) -> tuple[Dist
     is the last of the `k` is not said.
 
     Returns distances and rows of `keys`, both len(queries) × k. Raises ValueError where there are
-    fewer than `k` keys, or the two have other numbers of columns.
+    fewer than `k` keys, or the two have other numbers of columns; InputError for what is no finite
+    number.
     """
     _check(queries, keys)
     if not 1 <= k <= len(keys):
@@ -151,6 +155,8 @@ def _squared(
     """Squared distances of all `queries` to each block of `keys`.
 
     With the largest sum of the squared lengths of two vectors, of which rounding is a part.
+
+    Raises InputError for rows that are not finite: nothing would be near them, and nobody told.
     """
     import torch
 
@@ -160,7 +166,10 @@ def _squared(
         those = torch.from_numpy(keys[theirs] - centre)
         lengths = those.square().sum(1)
         squared = torch.addmm(lengths, ours, those.T, alpha=-2).add_(our_lengths)
-        yield theirs, squared, float(our_lengths.max() + lengths.max())
+        longest = float(our_lengths.max() + lengths.max())
+        if not math.isfinite(longest):
+            raise InputError("some features are no finite numbers: look at the extractor")
+        yield theirs, squared, longest
 
 
 def _candidates(queries: Rows, keys: Rows, centre: Distances, k: int, block: int) -> Indices:

@@ -122,6 +122,13 @@ def reached(files: tuple[str, ...]) -> set[str]:
     return found
 
 
+SHARED = (
+    *("tasks/clip.py", "tasks/copies.py", "tasks/neighbours.py"),
+    "tasks/generators/ddpm.py",  # of which clip_guided is built
+)
+"""Modules that files of a kind rest on, beside networks and those that begin with `_`."""
+
+
 def own_parts(path: str) -> Iterator[str]:
     for node in ast.walk(parsed(path)):
         match node:
@@ -134,7 +141,7 @@ def own_parts(path: str) -> Iterator[str]:
         for module in modules:
             file = Path(*module.split(".")).with_suffix(".py")
             own = file.parts[:2] == ("tasks", "networks") or file.name.startswith("_")
-            own = own or file.name == "clip.py"
+            own = own or file.as_posix() in SHARED
             if file.parts[0] == "tasks" and own and (ROOT / file).is_file():
                 yield file.as_posix()
 

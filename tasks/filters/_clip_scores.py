@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.errors import InputError
 from tasks.extraction import Features
 from tasks.packs import Pixels
 
@@ -30,6 +31,12 @@ class ClipScores:
         classes: Sequence[str],
         device: str,
     ) -> None:
+        """Raises InputError for one class alone, whose probability is 1 whatever is shown."""
+        if len(classes) < 2:
+            raise InputError(
+                "filters: a CLIP weighs the prompts of all classes against each other, and there "
+                "is one class alone: leave the filters that ask a CLIP out"
+            )
         self._place = (checkpoint, revision, folder, device)
         self._prompt, self._classes = prompt, tuple(classes)
         self._loaded: tuple[Clip, Tensor] | None = None

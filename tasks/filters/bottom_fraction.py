@@ -50,6 +50,8 @@ class Config:
             )
         if self.prompt is not None:
             check_prompt(self.prompt)
+        if self.folder is not None and not (self.checkpoint or "").startswith(BY_CONTENT):
+            raise ValueError("folder is filled in by planning: say checkpoint: <path> instead")
 
 
 class _BottomFraction:
@@ -81,7 +83,8 @@ class _BottomFraction:
 
 def _cut(scores: npt.NDArray[np.float64], fraction: float) -> float:
     """The score of the lowest image that is kept."""
-    return float(np.sort(scores)[int(fraction * len(scores))])
+    # 0.29 * 100 is a little less than 29 in floating point.
+    return float(np.sort(scores)[int(fraction * len(scores) + 1e-9)])
 
 
 def needs(config: Config) -> tuple[str, ...]:

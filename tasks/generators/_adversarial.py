@@ -19,6 +19,7 @@ from tasks.generation import (
     to_pixels,
     to_signed,
 )
+from tasks.generators._interpolation import INTERPOLATED, arcs
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +29,6 @@ MAX_NORM = 100.0
 """Of all gradients of a network together; above those of a sound fit."""
 REFRESH_EVERY = 4
 """Steps from one look of the average at its own batch statistics to the next."""
-INTERPOLATED = 8
-"""Images from one latent to another."""
 
 Critic = Callable[["Tensor", "Tensor"], "Tensor"]
 """Images in [-1, 1], N × C × H × W, and labels N -> scores N."""
@@ -254,12 +253,9 @@ class Adversarial:
         self, labels: "Tensor", rngs: "Sequence[torch.Generator]", real: "Tensor"
     ) -> "dict[str, Tensor]":
         """`interpolation`: along the great circle between two latents of a class."""
-        import torch
-
         first, last = normal((2, self._config.latent_size), rngs).unbind(1)
-        shares = torch.linspace(0, 1, INTERPOLATED).tolist()
-        latents = torch.stack([spherical(first, last, share) for share in shares], 1)
-        images = self._made(latents.flatten(0, 1), labels.repeat_interleave(INTERPOLATED))
+        latents = arcs(first, last).flatten(0, 1)
+        images = self._made(latents, labels.repeat_interleave(INTERPOLATED))
         return {"interpolation": images.unflatten(0, (len(labels), INTERPOLATED))}
 
     def _made(self, latents: "Tensor", labels: "Tensor") -> "Tensor":
@@ -284,16 +280,3 @@ def truncated_normal(size: int, rngs: "Sequence[torch.Generator]", threshold: fl
     drawn = math.sqrt(2) * torch.erfinv((2 * uniform - 1) * inside)
     # The inverse of a whole 1 is infinite.
     return drawn.clamp(-threshold, threshold).float()
-
-
-def spherical(first: "Tensor", last: "Tensor", share: float) -> "Tensor":
-    """Go so far along the great circle from `first` to `last`, row by row, N × latent.
-
-    White, "Sampling generative networks" (arXiv 1609.04468): on the straight line between two
-    normal latents lie shorter ones than a generator ever sees.
-    """
-    cosine = (first * last).sum(1, True) / (first.norm(dim=1) * last.norm(dim=1))[:, None]
-    angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()
-    mixed = ((1 - share) * angle).sin() * first + (share * angle).sin() * last
-    found: Tensor = mixed / angle.sin()
-    return found

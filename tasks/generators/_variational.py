@@ -13,6 +13,7 @@ from tasks.generation import (
     to_pixels,
     to_signed,
 )
+from tasks.generators._interpolation import INTERPOLATED, arcs
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from tasks.networks.corruptions import Corruption
 
 MAX_NORM = 100.0
-INTERPOLATED = 8
-"""Images from one latent to another."""
 
 Annealing = Literal["constant", "linear", "cyclical"]
 
@@ -194,7 +193,7 @@ class VariationalAutoencoder:
 
         size = self._config.latent_size
         ends = normal((2, size), rngs)
-        between = spherical(ends[:, 0], ends[:, 1], INTERPOLATED).flatten(0, 1).to(self._device)
+        between = arcs(ends[:, 0], ends[:, 1]).flatten(0, 1).to(self._device)
         labels = labels.to(self._device)
         line = self._decoded(between, labels.repeat_interleave(INTERPOLATED))
         seen = to_signed(real.to(self._device))
@@ -239,20 +238,3 @@ def check_sources(sampling: Any, sources: "Tensor | None") -> None:
     if needs_sources(sampling) != (sources is not None):
         given = "no sources" if sources is None else "sources"
         raise ValueError(f"mode={sampling.mode!r} with {given}: reconstruct alone takes them")
-
-
-def spherical(first: "Tensor", second: "Tensor", num: int) -> "Tensor":
-    """`num` latents on the arc from `first` to `second`, each N × latent -> N × num × latent.
-
-    A straight line would pass nearer to the origin than draws ever lie (White, "Sampling generative
-    networks", arXiv 1609.04468).
-    """
-    import torch
-    from torch.nn import functional
-
-    cosine = functional.cosine_similarity(first, second, dim=1)
-    # Off 0 and 180 degrees, where the arc is no number or not one.
-    angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()[:, None, None]
-    at = torch.linspace(0, 1, num)[None, :, None]
-    parts = ((1 - at) * angle).sin() * first[:, None] + (at * angle).sin() * second[:, None]
-    return parts / angle.sin()

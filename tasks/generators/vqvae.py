@@ -27,7 +27,8 @@ from tasks.generation import (
     to_pixels,
     to_signed,
 )
-from tasks.generators._variational import INTERPOLATED, check_sources
+from tasks.generators._interpolation import INTERPOLATED
+from tasks.generators._variational import check_sources
 from tasks.specs import STRICT
 
 if TYPE_CHECKING:

@@ -195,7 +195,7 @@ def test_leaked_test_images_and_memorised_training_images_are_found(
 
 
 def test_features_tell_what_was_memorised_where_pixels_do_not(tmp_path: Path) -> None:
-    """Real images lie 1 apart on a line; noise as pixels, so that nothing else is alike."""
+    """Real images lie 1 apart on a line, all but one; pixels are noise, where nothing is alike."""
     random = np.random.default_rng(0)
 
     def pack_of(name: str, places: list[float]) -> dict[str, Path]:
@@ -207,12 +207,13 @@ def test_features_tell_what_was_memorised_where_pixels_do_not(tmp_path: Path) ->
         labels = np.arange(len(places)) % 10
         return {name: write(tmp_path / name, examples(pixels, labels)), features.name: features}
 
-    # Test images lie 0.4 from the next training image. The first of the set is memorised; the
-    # second is not near enough, and to the third two training images are equally near.
+    # Test images, which are few, lie 0.4 from the next of all training images. The first of the set
+    # is memorised; the second is not near enough, to the third two training images are equally
+    # near, and to the fourth one is near enough, but another only twice as far.
     inputs = (
-        pack_of("train", [float(n) for n in range(20)])
-        | pack_of("test", [n + 0.4 for n in range(20)])
-        | pack_of("made", [3.1, 7.24, 12.5])
+        pack_of("train", [*map(float, range(19)), 18.3])
+        | pack_of("test", [1.4, 5.4, 9.4, 13.4, 17.4])
+        | pack_of("made", [3.1, 7.24, 12.5, 18.1])
     )
     real = RealReference(
         train=replace(IMAGES, validation=(0,) * 10, training=(2,) * 10),

@@ -15,8 +15,8 @@ from tasks.cas import cas
 from tasks.extractor import fit_extractor
 from tasks.features import extract
 from tasks.fidelity import fidelity
-from tasks.packs import Example, read_all
-from tasks.reference import reference_model, reference_recipe
+from tasks.packs import Example, Pack, read_all
+from tasks.reference import reference_model, reference_recipe, sized
 from tasks.results import read_result
 from tasks.specs import (
     CasSpec,
@@ -28,7 +28,7 @@ from tasks.specs import (
     RealReference,
     SyntheticImages,
 )
-from tests.tasks.trials import CLASSES, Memory, write
+from tests.tasks.trials import CLASSES, RECIPE, Memory, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,7 +104,10 @@ def scored(name: str, packs: dict[str, Path], out: Path) -> dict[str, Any]:
         num_classes=10,
     )
     out.mkdir()
-    read_all(cas(CasSpec(cell=cell, seed=0, test="t", classes=CLASSES), packs, out, Memory()))
+    work = cas(CasSpec(cell=cell, seed=0, test="t", classes=CLASSES), packs, out, Memory())
+    done = [each.done / each.total for each in work]
+    assert done == sorted(done)
+    assert done[-1] == 1
     return read_result(out)
 
 
@@ -118,6 +121,30 @@ def test_cas_is_high_for_real_digits_and_chance_for_shuffled_labels(
     assert not list((tmp_path / "good").glob("*.safetensors"))
     shuffled = scored("shuffled", packs, tmp_path / "shuffled")
     assert 0.02 < shuffled["cas"] < 0.2
+
+
+@pytest.mark.parametrize(("side", "seen"), [(8, 8), (64, 64), (100, 64)])
+def test_the_reference_sees_images_as_they_are_up_to_64_pixels(
+    side: int, seen: int, tmp_path: Path
+) -> None:
+    pixels = np.zeros((side, side + 4, 1), np.uint8)
+    pack = write(tmp_path / "pack", [Example(pixels=pixels, label=0, source="0", sha256="0")])
+    cell = CellSpec(
+        images=images(0), sets=(), model=reference_model(), recipe=RECIPE, num_classes=10
+    )
+    assert sized(cell, Pack(pack)).recipe == replace(RECIPE, input_size=seen)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "steps", "batch_size"),
+    [(1, 300, 2), (20, 300, 20), (1000, 320, 64), (50_000, 4000, 64)],
+)
+def test_the_reference_passes_twenty_times_over_the_images_within_bounds(
+    num_images: int, steps: int, batch_size: int
+) -> None:
+    recipe = reference_recipe(num_images)
+    assert (recipe.steps, recipe.batch_size) == (steps, batch_size)
+    assert -(-recipe.steps // recipe.eval_every) == 10
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Diffusion models do what their papers say, with every sampler that is listed."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +11,10 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from tasks.errors import InputError
-from tasks.generation import ImageInfo, normal, to_pixels
+from tasks.generation import ImageInfo, normal, to_pixels, to_signed
 from tasks.generators import clip_guided, ddpm
 from tasks.generators._diffusion import (
     SAMPLERS,
@@ -281,6 +283,37 @@ def test_a_step_feeds_the_null_label_and_trains_its_embedding() -> None:
     assert losses.keys() == {"noise_mse", "gradient_norm"}
 
 
+@pytest.mark.parametrize("part", ["denoiser", "clip"])
+def test_a_step_shows_images_as_noisy_as_each_timestep_has_them(part: str) -> None:
+    guided = small_guided()
+    shown: Any = guided._parts()[part]
+    rng = torch.Generator().manual_seed(3)
+    images = torch.randint(256, (256, 1, 8, 8), dtype=torch.uint8, generator=rng)
+    seen: list[Any] = []
+    shown._network.register_forward_pre_hook(lambda _, given: seen.append(given))
+    shown.step(images, torch.arange(256) % 3, torch.Generator().manual_seed(4))
+
+    noisy, times, *_ = seen[0]
+    assert set(times.tolist()) == set(range(20))
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(4))
+    kept = noising("cosine", 20).alphas_cumprod[times].view(-1, 1, 1, 1)
+    expected = kept.sqrt() * to_signed(images) + (1 - kept).sqrt() * noise
+    assert torch.allclose(noisy, expected, atol=1e-5)
+
+
+def test_a_step_learns_the_noise() -> None:
+    generator = small_ddpm(dropout=0.0, label_dropout=0.0)
+    twin, seen = copy.deepcopy(generator._network).train(), list[Any]()
+    generator._network.register_forward_pre_hook(lambda _, given: seen.append(given))
+    images, labels = torch.full((16, 1, 8, 8), 90, dtype=torch.uint8), torch.arange(16) % 3
+    losses = generator.step(images, labels, torch.Generator().manual_seed(4))
+
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        error = (twin(*seen[0], class_labels=labels).sample - noise).square().mean()
+    assert losses["noise_mse"].item() == pytest.approx(error.item(), rel=1e-4)
+
+
 def test_guidance_follows_its_formula_and_weight_one_skips_the_null_pass() -> None:
     calls: list[list[int]] = []
 
@@ -323,6 +356,19 @@ def test_images_are_sampled_from_the_average() -> None:
     saved = generator.sampler_state()
     assert trained.keys() == saved.keys()
     assert any(not torch.equal(trained[key], saved[key]) for key in saved)
+
+
+@pytest.mark.parametrize("part", ["denoiser", "clip"])
+def test_the_average_warms_up_and_follows_the_weights(part: str) -> None:
+    shown: Any = small_guided(ema_decay=0.2, lr=0.1, clip_lr=0.1)._parts()[part]
+    images, labels = torch.full((6, 1, 8, 8), 90, dtype=torch.uint8), torch.arange(6) % 3
+    expected = parameters_to_vector(shown._average.parameters())
+    for number, decay in enumerate((1 / 10, 2 / 11, 0.2, 0.2)):
+        shown.step(images, labels, torch.Generator().manual_seed(number))
+        now = parameters_to_vector(shown._network.parameters()).detach()
+        expected = decay * expected + (1 - decay) * now
+        average = parameters_to_vector(shown._average.parameters())
+        assert torch.allclose(average, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [small_ddpm, small_guided])
@@ -389,6 +435,14 @@ def test_the_fitted_clip_has_nothing_to_lose_where_all_match() -> None:
     spread = (network.scale() * network.images(noisy, times) @ network.texts(["a"]).T).squeeze(1)
     uneven = -spread.log_softmax(0).mean() - math.log(4)
     assert float(one_class) == pytest.approx(float(uneven) / 2, abs=1e-5)
+
+
+def test_similarities_are_never_scaled_by_more_than_a_hundred() -> None:
+    generator: Any = small_guided()
+    assert generator._fitted._network.scale().item() == pytest.approx(1 / 0.07)
+    with torch.no_grad():
+        generator._fitted._network.logit_scale.fill_(9.0)
+    assert generator._fitted._network.scale().item() == pytest.approx(100)
 
 
 def test_guided_noise_is_less_the_gradient_of_the_similarity() -> None:

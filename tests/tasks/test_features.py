@@ -55,9 +55,9 @@ def test_there_is_a_row_for_each_image_in_order(real: Path, fitted: Path, tmp_pa
         assert alone.probabilities is not None
         assert found.probabilities is not None
         np.testing.assert_allclose(found.probabilities[row], alone.probabilities[0], atol=1e-5)
-    assert found.features.dtype == found.features.dtype == np.float32
     assert found.features.shape == (len(pack), 16)
     assert found.probabilities is not None
+    assert found.features.dtype == found.probabilities.dtype == np.float32
     assert found.probabilities.shape == (len(pack), 10)
     assert found.stamp == extractor.stamp
 

@@ -1,5 +1,6 @@
 """A generated set is filtered and filled up again, with every image accounted for."""
 
+import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tasks import plugins
 from tasks.errors import InputError
 from tasks.extractor import fit_extractor
 from tasks.filter import filter_set
-from tasks.filters import blank, bottom_fraction, clip_score, confidence
+from tasks.filters import blank, bottom_fraction, clip_score, confidence, near_duplicate
+from tasks.generate import SHARD_FILE, shard_schema
 from tasks.generators import vae
 from tasks.pack import gather
-from tasks.packs import Pack, read_all
+from tasks.packs import Pack, read_all, select
 from tasks.results import read_result
 from tasks.specs import ExtractorSpec, FilterSpec, GatherSpec, Plugin, SampleSpec, SetSpec
 from tests.tasks.synthesis import COUNTS, IMAGES, a_set, fitted, make_shard, pixels_of, read_rows
@@ -140,6 +145,29 @@ def test_filters_are_met_in_their_order_and_counted_apart(
     assert not sum(result["dropped"][2]["counts"])
     lost = sum(sum(each["counts"]) for each in result["dropped"])
     assert TOTAL - lost == result["images"]
+
+
+def test_filters_compare_with_the_training_images_of_the_generator(
+    real: Path, weights: Path, extractor: Path, tmp_path: Path
+) -> None:
+    of_real = plugins.plugin("filters", "near_duplicate", near_duplicate.Config(of_kept=False))
+    made = filtered(a_spec(of_real, refill=False), weights, real, extractor, tmp_path / "made")
+    # Each image is a copy of itself: were they compared with each other, none would stay.
+    assert read_result(made)["images"] > TOTAL / 2
+
+    # Images that the generator was fitted on, as if it had made them.
+    shards = shards_of(a_set(VAE, SAMPLING), (0, TOTAL), weights, real, tmp_path / "memorised")
+    pack, rows = Pack(real), pq.read_table(shards[0] / SHARD_FILE).to_pylist()
+    training = select(pack, IMAGES)[1]
+    for row, index in zip(rows, training.tolist(), strict=False):
+        buffer = io.BytesIO()
+        Image.fromarray(pack.image(index)[..., 0]).save(buffer, "PNG")
+        row["image"]["bytes"] = buffer.getvalue()
+    pq.write_table(pa.Table.from_pylist(rows, shard_schema(CLASSES)), shards[0] / SHARD_FILE)
+    with pytest.raises(InputError, match="no image is left"):
+        read_all(
+            filter_set(a_spec(of_real, refill=False), shards, weights, real, None, tmp_path, "cpu")
+        )
 
 
 def test_a_filter_that_keeps_nothing_names_class_and_way_out(

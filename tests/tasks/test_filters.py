@@ -11,6 +11,7 @@ from tasks import plugins
 from tasks.errors import InputError
 from tasks.filtering import Candidates, Filter, Mask
 from tasks.filters import blank, bottom_fraction, confidence, near_duplicate
+from tasks.specs import Plugin
 
 FILTERS = plugins.names("filters")
 CLASSES = ("a", "b")
@@ -139,6 +140,30 @@ def test_near_duplicates_of_one_sort_may_stay() -> None:
         assert kept(each.keep(drawn)) == wanted
 
 
+@pytest.mark.parametrize("of_real", [False, True])
+def test_the_first_of_their_kind_are_found_block_by_block(
+    of_real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.filters._repeats.BLOCK", 7)
+    random = np.random.default_rng(0)
+    real = random.standard_normal((30, 2)).astype(np.float32)
+    each = built(
+        "near_duplicate", near_duplicate.Config(by="features", of_real=of_real, quantile=0.3)
+    )
+    each.learn(candidates([0] * 30, features=real), candidates([0] * 30, features=real))
+    apart = np.linalg.norm(real[:, None] - real[None], axis=2) + np.diag([np.inf] * 30)
+    near = np.quantile(apart.min(1), 0.3)
+    before = list(real) if of_real else []
+    for num in (25, 0, 20):
+        drawn = random.standard_normal((num, 2)).astype(np.float32)
+        wanted = []
+        for row in drawn:
+            new = all(np.linalg.norm(row - other) > near for other in before)
+            wanted.append(new)
+            before += [row] if new else []
+        assert kept(each.keep(candidates([0] * num, features=drawn))) == wanted
+
+
 def digits(split: str) -> npt.NDArray[np.uint8]:
     reader = plugins.build("datasets", plugins.plugin("datasets", "digits"))
     return np.stack([example.pixels for example in reader.read(split)])
@@ -183,6 +208,15 @@ def test_the_lowest_tenth_is_dropped_and_refills_meet_its_threshold() -> None:
     assert kept(each.keep(later)) == [False, True]
 
 
+def test_as_many_are_dropped_as_the_fraction_says() -> None:
+    """In floating point 0.29 * 100 is less than 29, 0.07 * 100 more than 7."""
+    drawn = candidates([0] * 100, [[n / 100, 1 - n / 100] for n in range(100)])
+    for fraction, dropped in ((0.29, 29), (0.07, 7), (0.305, 30), (0.001, 0)):
+        each = built("bottom_fraction", bottom_fraction.Config(fraction=fraction))
+        each.learn(drawn, drawn)
+        assert kept(each.keep(drawn)).count(False) == dropped
+
+
 def test_the_lowest_are_those_of_their_class_or_of_the_set() -> None:
     drawn = candidates([0] * 4 + [1] * 4, [[0.1, 0.9]] + [[0.2, 0.8]] * 3 + [[0.1, 0.9]] * 4)
     of_class = built("bottom_fraction", bottom_fraction.Config(fraction=0.25))
@@ -201,6 +235,19 @@ def test_extractors_that_know_no_classes_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "chosen",
+    [
+        plugins.plugin("filters", "clip_score"),
+        plugins.plugin("filters", "bottom_fraction", bottom_fraction.Config(by="clip")),
+    ],
+    ids=lambda chosen: chosen.name,
+)
+def test_a_clip_is_not_asked_about_one_class_alone(chosen: Plugin) -> None:
+    with pytest.raises(InputError, match="one class alone"):
+        plugins.build("filters", chosen, ("a",), "cpu")
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: confidence.Config(too_easy=False, mislabelled=False), "nothing is left to drop"),
@@ -208,6 +255,7 @@ def test_extractors_that_know_no_classes_are_refused(name: str) -> None:
         (lambda: near_duplicate.Config(quantile=0.1), "belongs to `by: features`"),
         (lambda: bottom_fraction.Config(prompt="a {}"), "belong to `by: clip`"),
         (lambda: bottom_fraction.Config(by="clip", prompt="a thing"), "say once where"),
+        (lambda: bottom_fraction.Config(by="clip", folder="x"), "filled in by planning"),
     ],
 )
 def test_impossible_settings_are_refused(make: Any, message: str) -> None:

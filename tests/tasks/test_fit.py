@@ -19,7 +19,7 @@ from tasks.packs import Example, Pack, read_all, select, write_pack
 from tasks.results import read_result
 from tasks.specs import FitSpec, Plugin
 from tests.tasks.synthesis import IMAGES, fitted
-from tests.tasks.trials import Memory
+from tests.tasks.trials import Memory, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,6 +140,38 @@ def test_batches_see_every_image_equally_often() -> None:
     assert torch.bincount(small).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
 
 
+def test_the_time_before_an_interruption_counts(real: Path, tmp_path: Path) -> None:
+    checkpoints = Memory(saves=True)
+    spec = FitSpec(generator=the_vae(), images=IMAGES, seed=0)
+    next(fit(spec, real, tmp_path, checkpoints, "cpu"))
+    saved = checkpoints.load()
+    assert saved is not None
+    assert 0 < saved["seconds"] < 100
+    checkpoints.save_if_due(lambda: saved | {"seconds": 1000.0})
+    read_all(fit(spec, real, tmp_path, checkpoints, "cpu"))
+    assert 1000 < read_result(tmp_path)["seconds"] < 1100
+
+
+def test_noise_and_dropout_hang_on_the_seed_and_the_step_alone(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    class Noting(Wrapped):
+        def step(
+            self, images: torch.Tensor, labels: torch.Tensor, rng: torch.Generator
+        ) -> dict[str, torch.Tensor]:
+            drawn.append((float(torch.rand(1, generator=rng)), float(torch.rand(1))))
+            return super().step(images, labels, rng)
+
+    wrap(Noting, monkeypatch)
+    for place, seed in (("one", 0), ("again", 0), ("other", 1)):
+        fitted(the_vae(), real, tmp_path / place, seed=seed)
+    assert drawn[:6] == drawn[6:12]
+    noise, dropout = zip(*drawn[:6], *drawn[12:], strict=True)
+    assert len({*noise, *dropout}) == 24
+
+
 def test_pictures_hold_a_row_for_each_class_with_training_images(
     real: Path, tmp_path: Path
 ) -> None:
@@ -159,6 +191,24 @@ def test_a_fit_without_images_is_refused(real: Path, tmp_path: Path) -> None:
     spec = FitSpec(generator=the_vae(), images=replace(IMAGES, training=(0,) * 10), seed=0)
     with pytest.raises(InputError, match="no training images"):
         read_all(fit(spec, real, tmp_path, Memory(), "cpu"))
+
+
+def test_a_pack_without_images_is_refused_in_the_same_line(tmp_path: Path) -> None:
+    pack = write(tmp_path / "pack", [])
+    none = replace(IMAGES, validation=(0,) * 10, training=(0,) * 10)
+    spec = FitSpec(generator=the_vae(), images=none, seed=0)
+    with pytest.raises(InputError, match="no training images"):
+        read_all(fit(spec, pack, tmp_path, Memory(), "cpu"))
+
+
+def test_images_that_are_read_batch_by_batch_make_the_same_fit(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = fitted(the_vae(), real, tmp_path / "held")
+    monkeypatch.setattr("tasks.fit.PRELOAD_BYTES", 0)
+    read = fitted(the_vae(), real, tmp_path / "read")
+    for name in ("weights.safetensors", "losses.json"):
+        assert (held / name).read_bytes() == (read / name).read_bytes()
 
 
 def test_ragged_packs_are_read_as_the_largest_square(tmp_path: Path) -> None:

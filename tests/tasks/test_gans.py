@@ -18,14 +18,13 @@ from tasks.errors import InputError
 from tasks.generation import ImageInfo, num_halvings, to_pixels, to_signed
 from tasks.generators import biggan, cgan, lsgan, vanilla_gan, wgan_gp
 from tasks.generators._adversarial import (
-    INTERPOLATED,
     REFRESH_EVERY,
     Adversarial,
     hinge,
     lowered,
-    spherical,
     truncated_normal,
 )
+from tasks.generators._interpolation import INTERPOLATED
 from tasks.networks.adversarial import Projection, widths
 from tasks.networks.attention import SelfAttention
 from tasks.networks.residual import (
@@ -369,6 +368,19 @@ def test_a_step_updates_the_discriminator_as_often_as_asked(name: str) -> None:
     assert all(weight.requires_grad for weight in generator._discriminator.parameters())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_both_optimizers_are_set_as_the_settings_say(name: str) -> None:
+    rate: dict[str, Any] = {"discriminator_lr": 3e-3} if name in ("cgan", "biggan") else {}
+    generator = built(name, lr=2e-3, betas=(0.25, 0.75), **rate)
+    for optimizer, lr in (
+        (generator._generator_optimizer, 2e-3),
+        (generator._discriminator_optimizer, rate.get("discriminator_lr", 2e-3)),
+    ):
+        (group,) = optimizer.param_groups
+        eps = 1e-6 if name == "biggan" else 1e-8
+        assert (group["lr"], group["betas"], group["eps"]) == (lr, (0.25, 0.75), eps)
+
+
 def test_a_discriminator_step_goes_down_its_loss_on_the_images_given() -> None:
     """The figures reported are those of real images beside made ones of the same labels."""
     generator = built("lsgan")
@@ -414,18 +426,34 @@ def test_images_come_from_the_average(name: str) -> None:
     assert all(torch.equal(saved[key], trained[key]) for key in trained)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_average_warms_up_and_follows_the_weights(name: str) -> None:
+    generator = built(name, ema_decay=0.2, lr=0.1)
+    expected = as_vector(generator._average)
+    for number, decay in enumerate((1 / 10, 2 / 11, 0.2, 0.2)):
+        stepped(generator, 1, first=number)
+        expected = decay * expected + (1 - decay) * as_vector(generator._generator)
+        assert torch.allclose(as_vector(generator._average), expected, atol=1e-5)
+
+
+def as_vector(network: nn.Module) -> Tensor:
+    return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+
 def test_the_average_takes_its_own_batch_statistics() -> None:
     generator = built("vanilla_gan")
     stepped(generator, REFRESH_EVERY)
     average: Any = generator._average
     labels, latents = batch()[1], torch.randn(8, 8, generator=rngs(1)[0])
-    before = average.layers[0].running_mean.clone()
+    before, spread = average.layers[0].running_mean.clone(), average.layers[0].running_var.clone()
     generator._update_average(latents, labels)
     told = torch.cat([latents, functional.one_hot(labels, 3).float()], 1)
     with torch.no_grad():
         hidden = average.expand(told).unflatten(1, average.lowest)
     expected = 0.9 * before + 0.1 * hidden.mean((0, 2, 3))
     assert torch.allclose(average.layers[0].running_mean, expected, atol=1e-6)
+    spread = 0.9 * spread + 0.1 * hidden.movedim(1, 0).flatten(1).var(1)
+    assert torch.allclose(average.layers[0].running_var, spread, atol=1e-6)
     assert not average.training
 
     generator._num_done += 1
@@ -449,15 +477,6 @@ def test_interpolations_run_from_one_sample_to_another(name: str) -> None:
     jumps = shown.float().diff(dim=1).abs().mean((2, 3, 4))
     across = (shown[:, 0].float() - shown[:, -1].float()).abs().mean((1, 2, 3))
     assert (jumps.amax(1) < across).all()
-
-
-def test_interpolations_keep_the_length_of_latents() -> None:
-    first, last = torch.tensor([[3.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 3.0], [-2.0, 0.0]])
-    half = spherical(first, last, 0.5)
-    assert torch.allclose(half, (first + last) / math.sqrt(2), atol=1e-5)
-    assert torch.allclose(spherical(first, last, 0.0), first, atol=1e-5)
-    assert torch.allclose(spherical(first, last, 1.0), last, atol=1e-5)
-    assert spherical(first, first, 0.5).isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMES)

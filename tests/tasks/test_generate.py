@@ -18,7 +18,7 @@ from tasks.generators import ddpm, vae
 from tasks.packs import Pack, select
 from tasks.results import read_result
 from tasks.specs import SampleSpec, SetSpec
-from tests.tasks.synthesis import IMAGES, a_set, fitted, make_shard, pixels_of, rows_of
+from tests.tasks.synthesis import IMAGES, a_set, fitted, make_shard, pixels_of, read_rows, rows_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -99,6 +99,26 @@ def test_a_shard_of_flat_images_alone_is_a_failure(
     with pytest.raises(ValueError, match=r"nothing but flat images \(8 of 8\)"):
         make_shard(spec, collapsed, real, tmp_path / "all")
     assert not (tmp_path / "all" / "result.json").exists()
+
+
+def test_one_picture_among_flat_images_is_no_failure(
+    real: Path, weights: Path, tmp_path: Path
+) -> None:
+    partly = tmp_path / "partly"
+    partly.mkdir()
+    state = load_file(weights / "weights.safetensors")
+    for name, tensor in state.items():
+        if name.endswith("bias"):
+            tensor.zero_()
+    state["expand.weight"][:, : TINY.latent_size] = 0
+    state["decoder_label.weight"][0] = 0  # nothing is left of the first class
+    save_file(state, partly / "weights.safetensors")
+    whole = replace(a_vae_set(batch_size=9), counts=(8, 1, *(0,) * 8))
+    shard = make_shard(
+        SampleSpec(synthetic=whole, start=0, stop=9), partly, real, tmp_path / "shard"
+    )
+    flat = [is_flat(image[..., None]) for image in pixels_of(read_rows(shard))]
+    assert flat == [True] * 8 + [False]
 
 
 def test_flat_means_one_colour_and_not_one_level() -> None:

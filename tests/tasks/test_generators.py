@@ -357,3 +357,21 @@ def test_files_of_generators_load_without_torch() -> None:
     code = f"import sys, {names}; print({{'torch', 'diffusers', 'numpy'}} & sys.modules.keys())"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
     assert loaded.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "remedy"),
+    [
+        (30, 30, "for example to 28$"),
+        (6, 6, "for example to 8$"),
+        (640, 480, "for example to 96$"),  # of 128 high and 96 wide
+        (250, 167, "for example to 80$"),  # 120 by 80: most sides leave the other one odd
+        (1000, 10, "cut the images to squares first$"),
+    ],
+)
+def test_a_size_is_proposed_at_which_both_sides_can_be_made(
+    height: int, width: int, remedy: str
+) -> None:
+    info = ImageInfo(channels=1, height=height, width=width, num_classes=2)
+    with pytest.raises(InputError, match=remedy):
+        check_image(info, num_halvings=2)

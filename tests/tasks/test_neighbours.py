@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tasks.errors import InputError
 from tasks.neighbours import Balls, held, nearest, radii
 
 Rows = NDArray[np.float32]
@@ -124,6 +125,16 @@ def test_wrong_arguments_are_refused() -> None:
         nearest(points, some_rows(5, 3), 1)
     with pytest.raises(ValueError, match="4 radii for 5 balls"):
         held(points, points, [Balls(radius=radii(points, 1)[:4], closed=True)])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_finite_number_is_refused_on_either_side(value: float) -> None:
+    points = some_rows(30)
+    broken = points.copy()
+    broken[21, 3] = value
+    for queries, keys in ((points, broken), (broken, points)):
+        with pytest.raises(InputError, match="no finite numbers"):
+            nearest(queries, keys, 1, 8)
 
 
 class Largest(TorchDispatchMode):

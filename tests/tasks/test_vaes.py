@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
 from tasks import plugins
 from tasks.errors import InputError
-from tasks.generation import ImageInfo
+from tasks.generation import ImageInfo, to_signed
 from tasks.generators import dvae, vae, vqvae
-from tasks.generators._variational import VariationalAutoencoder, beta_at, spherical
+from tasks.generators._interpolation import arcs
+from tasks.generators._variational import VariationalAutoencoder, beta_at
 from tasks.packs import Pack
 from tasks.results import read_result
 from tests.tasks.synthesis import a_set, fitted, pixels_of, rows_of
@@ -196,6 +198,40 @@ def test_the_loss_adds_the_weighted_divergence() -> None:
     assert losses["loss"].item() == pytest.approx(expected.item())
 
 
+def test_the_weight_of_the_divergence_rises_with_the_steps_and_goes_on_after_a_stop() -> None:
+    config = replace(TINY, beta=0.6, annealing="linear", ramp=0.5)
+    generator = built(vae, config)
+    for step, beta in enumerate((0.0, 0.2, 0.4, 0.6, 0.6, 0.6)):
+        if step == 2:
+            state, generator = generator.state_dict(), built(vae, config)
+            generator.load_state_dict(state)
+        losses = generator.step(*a_batch(), torch.Generator())
+        expected = losses["reconstruction"] + beta * losses["divergence"]
+        assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+        # Of so small a share of the loss that rounding could hide the rest.
+        assert beta == 0 or losses["divergence"] > 1e-2
+
+
+def test_latents_are_drawn_from_a_posterior_that_is_held_to_the_prior() -> None:
+    generator: VariationalAutoencoder = built(vae, TINY)
+    network, (images, labels) = generator._network, a_batch()
+    clean, noise = to_signed(images), torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        network.moments.bias.copy_(torch.tensor([0.5] * 4 + [-2.0] * 4))
+        mean, log_variance = network.encode(clean, labels)
+    posterior = Normal(mean, log_variance.exp().sqrt())
+    drawn = mean + posterior.scale * noise
+    seen: list[torch.Tensor] = []
+    network.expand.register_forward_pre_hook(lambda _, given: seen.append(given[0][:, :4]))
+    network(clean, labels, noise)
+
+    assert torch.allclose(seen[0], drawn, atol=1e-5)
+    assert torch.allclose(generator._encoded(clean, labels, noise), drawn, atol=1e-5)
+    divergence = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1).mean()
+    losses = generator.step(images, labels, torch.Generator())
+    assert losses["divergence"].item() == pytest.approx(divergence.item(), rel=1e-4)
+
+
 def test_likelihoods_are_those_of_the_papers() -> None:
     logits, clean = torch.full((2, 1, 8, 8), 2.0), torch.full((2, 1, 8, 8), 0.5)
     mse = torch.tensor((math.tanh(1) - 0.5) ** 2)
@@ -210,13 +246,15 @@ def test_likelihoods_are_those_of_the_papers() -> None:
 def test_arcs_keep_the_length_of_latents_and_begin_and_end_at_them() -> None:
     rng = torch.Generator().manual_seed(0)
     first, second = torch.nn.functional.normalize(torch.randn(2, 5, 16, generator=rng), dim=2)
-    arc = spherical(first, second, 8)
+    arc = arcs(first, second, 8)
     assert arc.shape == (5, 8, 16)
     assert torch.allclose(arc[:, 0], first, atol=1e-5)
     assert torch.allclose(arc[:, -1], second, atol=1e-5)
     assert torch.allclose(arc.norm(dim=2), torch.ones(5, 8), atol=1e-5)
-    assert spherical(first, first, 3).isfinite().all()
-    assert spherical(first, -first, 3).isfinite().all()
+    assert arcs(first, first, 3).isfinite().all()
+    assert arcs(first, -first, 3).isfinite().all()
+    far, near = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    assert torch.allclose(arcs(far, near, 3)[:, 1], (far + near) / math.sqrt(2), atol=1e-5)
 
 
 def test_the_encoder_sees_the_corrupted_image_and_the_loss_the_clean_one() -> None:

@@ -76,15 +76,14 @@ def test_codes_that_are_hardly_used_start_anew_at_an_encoding() -> None:
     encoded = torch.randn(5, 2, 3, 3, generator=rng(2))
     flat = encoded.permute(0, 2, 3, 1).reshape(-1, 2)
     share = 45 / 4
-    for _ in range(150):
+    # 0.99 ** 149 is the first power below 0.02 * 45 / 4.
+    for number in range(1, 150):
         codes = codebook.nearest(encoded)
         assert 3 not in codes
         codebook.follow(encoded, codes, 0.02, rng(5))
-        if codebook.counts[3] == share:
-            break
+        assert (codebook.counts[3] == share) == (number == 149)
     assert (codebook.codes[3] == flat).all(1).any()
     assert torch.allclose(codebook.sums[3], codebook.codes[3] * share)
-    # 0.99 ** 148 is the first power below 0.02 * 45 / 4.
     before = Codebook(4, 2, averaged=True)
     before.follow(encoded, torch.zeros(5, 3, 3, dtype=torch.int64), 0.0, rng())
     assert before.counts.tolist() == pytest.approx([0.99 + 0.45, 0.99, 0.99, 0.99])
@@ -212,6 +211,24 @@ def test_codes_do_not_depend_on_the_batch_they_are_drawn_in() -> None:
     whole = prior.draw(labels, uniforms, 1.0)
     parts = [prior.draw(labels[at], uniforms[at], 1.0) for at in torch.arange(96).split(7)]
     assert torch.equal(whole, torch.cat(parts))
+
+
+def test_codes_are_drawn_and_looked_up_in_double_precision() -> None:
+    """In float32 an image in a few thousand would hang on its batch: too few for a test to meet."""
+    generator, (images, labels) = a_generator(), a_batch()
+    drawn: list[torch.dtype] = []
+    looked_up: list[torch.dtype] = []
+    # What is copied to be run in double precision keeps its hooks.
+    generator._prior.norm.register_forward_pre_hook(lambda _, given: drawn.append(given[0].dtype))
+    generator._autoencoder.encoder.register_forward_hook(
+        lambda _, __, encoded: looked_up.append(encoded.dtype)
+    )
+    rngs = [rng(number) for number in range(16)]
+    generator.sample(labels, rngs, vqvae.Sampling())
+    generator.sample(labels, rngs, vqvae.Sampling(mode="reconstruct"), images)
+
+    assert set(drawn) == set(looked_up) == {torch.float64}
+    assert {weight.dtype for weight in generator._networks.parameters()} == {torch.float32}
 
 
 def test_temperature_sharpens_what_is_drawn() -> None:
