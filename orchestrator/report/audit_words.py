@@ -46,7 +46,7 @@ def _clean(clean: list[tuple[str, AuditResult]], num_audited: int) -> tuple[Rema
 def _nearer(audited: list[tuple[str, AuditResult]]) -> tuple[Remark, ...]:
     name, worst = max(audited, key=lambda each: each[1].nearer_to_test)
     share = f"{100 * worst.nearer_to_test:.1f} %"
-    most = f"At most {share} are ({name})" if len(audited) > 1 else f"{share} are"
+    most = f"At most {share} are, of {name}" if len(audited) > 1 else f"{share} are"
     text = (
         "The share of synthetic images that lie nearer to a test image than 99 % of test images "
         f"lie to a training image. {most}; of the test images themselves 1 % lie so near to a "
@@ -75,7 +75,8 @@ def filter_remarks(result: StudyResult) -> tuple[Remark, ...]:
         "first filter that drops it. The worst class is the one that lost the largest share."
     )
     emptied = [
-        f"{labels[each.key]}: no image of {wording.listed(names)} was kept"
+        f"{labels[each.key]}: no image of {'class' if len(names) == 1 else 'classes'} "
+        f"{wording.listed(names)} was kept"
         for each in filtered
         if (names := _emptied(result, each))
     ]

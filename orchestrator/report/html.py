@@ -58,11 +58,12 @@ def _cut(name: str) -> str:
 
 
 def _breakable(text: str) -> "Markup":
-    """Let a narrow text break where its words are joined, and never before `%`."""
+    """Let a narrow text break where its words are joined, and never before `%` or within `a/s`."""
     from markupsafe import Markup, escape
 
     joined = str(escape(text.replace(" %", "\N{NO-BREAK SPACE}%")))
-    return Markup(re.sub(r"([_/])", r"\1<wbr>", joined))
+    joined = re.sub(r"/(?=\w\b)", "/\N{WORD JOINER}", joined)
+    return Markup(re.sub(r"(_|/(?!\N{WORD JOINER}))", r"\1<wbr>", joined))
 
 
 def _breakable_attribute(text: str) -> str:

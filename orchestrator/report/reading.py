@@ -112,6 +112,8 @@ def _interval(row: Row) -> str:
     """The interval of a difference, or that there is none to speak of."""
     if row.comparison and has_equal_differences(row):
         return f"the same in each of {row.comparison.num_counted} pairs"
+    if row.ci_low is None:
+        return "one pair, which shows nothing"
     return f"interval {wording.minus(wording.interval(row.ci_low, row.ci_high))}"
 
 

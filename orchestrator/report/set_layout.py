@@ -6,7 +6,7 @@ from orchestrator.report import wording
 from orchestrator.report.fidelity import SetGroup, fit_state, groups
 from orchestrator.report.gains import Gain, gains
 from orchestrator.report.layout import Grid, Line, Verdict, direction, reading_of, tone_of
-from orchestrator.report.measures import Measure, shown_measures
+from orchestrator.report.measures import RECONSTRUCTION, Measure, shown_measures
 from orchestrator.report.ranking import FEWEST, Correlation, Ranking, rankings
 from orchestrator.report.reading import main_metric
 from orchestrator.report.results import SetResult, StudyResult
@@ -31,7 +31,7 @@ def is_measured(result: StudyResult) -> bool:
 
 def generator_grid(result: StudyResult) -> Grid:
     """One line a group of fitted sets: the gain, the first measure, and what they cost."""
-    if not any(group.fits for group in groups(result)):
+    if not is_fitted(result):
         return Grid(headings=(), num_names=1, lines=())
     measured = dict(list(measure_columns(result).items())[:2]) if is_measured(result) else {}
     columns = {**gain_columns(result), **measured, **cost_columns(result)}
@@ -68,25 +68,30 @@ def is_indication(gain: Gain | None) -> bool:
 def measure_columns(result: StudyResult) -> Columns:
     """How many sets of each group are measured, then the mean and spread of each measure."""
     found, measures = groups(result), shown_measures(result)
-    columns = {"n": [wording.out_of(_num_measured(group), len(group.sets)) for group in found]}
+    # What a fit says of itself is no measure of a set, unless there is nothing else.
+    names = [each.name for each in measures if each.name != RECONSTRUCTION] or [RECONSTRUCTION]
+    numbers = [_num_measured(group, names) for group in found]
+    pairs = list(zip(found, numbers, strict=True))
+    columns = {"n": [wording.out_of(number, len(group.sets)) for group, number in pairs]}
     for measure in measures:
-        columns[measure.heading] = [_measure_text(measure, group) for group in found]
+        columns[measure.heading] = [_measure_text(measure, *pair) for pair in pairs]
     letters = stamp_letters(result)
     if len(set(letters.values())) > 1:
         columns["convention"] = [letters.get(group.key, wording.NONE) for group in found]
     return columns
 
 
-def _num_measured(group: SetGroup) -> int:
-    return max((summary.n for summary in group.measures.values()), default=0)
+def _num_measured(group: SetGroup, names: Sequence[str]) -> int:
+    """Its sets that have some of these measures."""
+    return max((group.measures[name].n for name in names if name in group.measures), default=0)
 
 
-def _measure_text(measure: Measure, group: SetGroup) -> str:
+def _measure_text(measure: Measure, group: SetGroup, num_measured: int) -> str:
     summary = group.measures.get(measure.name)
     if summary is None:
         return wording.NONE
     text = wording.minus(measure.spread(summary.mean, summary.std))
-    partly = summary.n != _num_measured(group)
+    partly = summary.n not in (num_measured, len(group.sets))
     return f"{text} ({wording.out_of(summary.n, len(group.sets))})" if partly else text
 
 
@@ -143,8 +148,15 @@ def _pairs(gain: Gain | None) -> str:
 
 
 def stability_columns(result: StudyResult) -> Columns:
-    """How many fits of each group failed, of those that ended."""
+    """How many fits of each group failed, of those that ended; nothing where none is fitted."""
+    if not is_fitted(result):
+        return {}
     return {"failed fits": [_failed(group) for group in groups(result)]}
+
+
+def is_fitted(result: StudyResult) -> bool:
+    """Whether a generator stands behind any set; none does behind folders."""
+    return any(group.fits for group in groups(result))
 
 
 def _failed(group: SetGroup) -> str:
@@ -154,7 +166,10 @@ def _failed(group: SetGroup) -> str:
 
 
 def cost_columns(result: StudyResult) -> Columns:
-    """What a fit took, and how fast it is sampled: means over what is finished."""
+    """What a fit took, and how fast it is sampled: means over what is finished; nothing where none
+    is fitted."""
+    if not is_fitted(result):
+        return {}
     found = groups(result)
     return {
         **stability_columns(result),

@@ -23,6 +23,7 @@ from orchestrator.report.set_layout import (
     Columns,
     cost_columns,
     gain_columns,
+    is_fitted,
     is_indication,
     is_measured,
     measure_columns,
@@ -59,6 +60,7 @@ def set_values(result: StudyResult) -> dict[str, Any]:
     # These elements are our own and matplotlib's; the texts in them are escaped.
     return {
         "set_table": set_table(result),
+        "set_caption": _caption(result),
         "set_remarks": fidelity_remarks(result) if is_measured(result) else (),
         "ranked": [(ranking_caption(result, r), grid) for r, grid in ranking_grids(result)],
         "ranking_remarks": ranking_remarks(result),
@@ -81,16 +83,22 @@ def set_values(result: StudyResult) -> dict[str, Any]:
     }
 
 
+def _caption(result: StudyResult) -> str:
+    worth = "what they were worth to classifiers (below each gain its 95 % interval)"
+    told = f"{worth}, and what a fit cost" if is_fitted(result) else f"and {worth}"
+    return f"What was measured of the sets, {told}; arrows point to where better is"
+
+
 def set_table(result: StudyResult) -> Grid | None:
     """The whole table of sets, with costs; None where there is nothing to compare."""
-    if not is_measured(result) and not any(group.fits for group in groups(result)):
+    if not is_measured(result) and not is_fitted(result):
         return None
     columns: Columns = {}
     if is_measured(result):
         columns |= _stacked(measure_columns(result))
     columns |= _with_interval(_doubted(result, gain_columns(result)))
     columns |= {**stability_columns(result), **cost_columns(result)}
-    columns.pop("parameters (M)")  # they stand under provenance: the table is wide enough
+    columns.pop("parameters (M)", None)  # they stand under provenance: the table is wide enough
     return set_grid(result, columns)
 
 

@@ -38,9 +38,21 @@ def _conventions(result: StudyResult) -> tuple[Remark, ...]:
         return ()
     if len(stamps) == 1:
         return (Remark(title="Convention", text=f"{_stamp(next(iter(stamps.values())))}."),)
-    told = ". ".join(f"{letter}: {_stamp(stamp)}" for letter, stamp in stamps.items())
-    text = f"{told}. Figures of different conventions cannot be compared, and are not ranked "
-    return (Remark(title="Conventions", text=f"{text}together.", warning=True),)
+    first, *others = stamps.values()
+    shared = {
+        name: value
+        for name, value in first.items()
+        if all(other.get(name) == value for other in others)
+    }
+    own = {
+        letter: {name: value for name, value in stamp.items() if name not in shared}
+        for letter, stamp in stamps.items()
+    }
+    told = ([f"All: {_stamp(shared)}"] if shared else []) + [
+        f"{letter}: {_stamp(stamp) or 'nothing else'}" for letter, stamp in own.items()
+    ]
+    text = "Figures of different conventions cannot be compared, and are not ranked together."
+    return (Remark(title="Conventions", text=". ".join([*told, text]), warning=True),)
 
 
 def _held_out(result: StudyResult) -> tuple[Remark, ...]:
@@ -58,9 +70,10 @@ def _held_out(result: StudyResult) -> tuple[Remark, ...]:
     return tuple(
         Remark(
             title="Real images",
-            text=f"Real test images, measured as a set is, get {told}"
+            text=f"The {result.num_test:,} real test images, measured as a set is, get {told}"
             f"{'' if len(about) == 1 else f' (beside {wording.listed(names)})'}. A set that does "
-            "better is nearer to the training images than unseen real ones are.",
+            "better is nearer to the training images than unseen real ones are. Such figures move "
+            "with the number of images: hold them against sets of about as many.",
         )
         for told, names in about.items()
     )
@@ -97,19 +110,24 @@ def _warnings(result: StudyResult) -> tuple[Remark, ...]:
 
 
 _MEANINGS = {
-    "fid": "fid and kid: how far the features of the synthetic images lie from those of the real "
+    ("fid", "kid"): "how far the features of the synthetic images lie from those of the real "
     "training images, as a whole",
-    "precision": "precision and density: how many synthetic images lie where real ones do",
-    "recall": "recall and coverage: how much of where real images lie the synthetic ones reach",
-    "cas": "cas: top-1 on the test images of a small classifier trained on the set alone "
+    ("precision", "density"): "how many synthetic images lie where real ones do",
+    ("recall", "coverage"): "how much of where real images lie the synthetic ones reach",
+    ("cas",): "top-1 on the test images of a small classifier trained on the set alone "
     "(classification accuracy score)",
 }
+"""Measures that tell the same -> what that is."""
 
 
 def _meanings(result: StudyResult) -> tuple[Remark, ...]:
-    alike = {"kid": "fid", "density": "precision", "coverage": "recall"}
-    names = [alike.get(measure.name, measure.name) for measure in shown_measures(result)]
-    told = [_MEANINGS[name] for name in dict.fromkeys(names) if name in _MEANINGS]
+    shown = [measure.name for measure in shown_measures(result)]
+    asked = {names: [name for name in names if name in shown] for names in _MEANINGS}
+    told = [
+        f"{wording.listed(asked[names])}: {text}"
+        for names, text in _MEANINGS.items()
+        if asked[names]
+    ]
     return (Remark(title="Measures", text=f"{'; '.join(told)}."),) if told else ()
 
 

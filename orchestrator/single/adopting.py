@@ -85,8 +85,9 @@ def _images(wanted: Wanted, source: Source, steps: Steps) -> ImagesSpec:
     ):
         raise InputError(
             f"{source.named.flag}: {wanted.asks_for_data} asks for the images that the generator "
-            f"was fitted on, {sum(known.training):,} of the {known.split} images of "
-            f"{known.dataset}, and these are others"
+            f"was fitted on, {sum(known.training):,} of the "
+            f"{'' if known.split == 'all' else f'{known.split} '}images of {known.dataset}, and "
+            f"these are others"
         )
     dataset = replace(
         source.dataset,

@@ -173,7 +173,7 @@ def _rows(audit: Audited) -> "list[SheetRow]":
     return [
         SheetRow(
             label=f"{KINDS[case.kind]}, {case.split}",
-            note=f"{synthetic.sources[case.synthetic]}, at {case.distance:.3g}",
+            note=f"{synthetic.sources[case.synthetic]}, distance {significant(case.distance)}",
             images=(
                 fitted(synthetic.image(case.synthetic)),
                 fitted(real[case.split].image(case.real)),

@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 
 from orchestrator.display import duration
-from orchestrator.report.wording import counted
+from orchestrator.report.wording import counted, listed
 from orchestrator.single.generating import Wanted, folders_note
 from orchestrator.single.making import MadeSet
 from orchestrator.single.places import some
@@ -48,12 +48,12 @@ def _filtered(made: MadeSet) -> list[str]:
     lines = [f"filters: kept {kept:,} of {drawn:,} drawn; dropped by {dropped}"]
     there = Counter(entry.label for entry in made.entries)
     short = [
-        f"{name} {there[label]} of {asked}"
+        f"{there[label]:,} of {asked:,} of class {name!r}"
         for label, (name, asked) in enumerate(made.folder.recipe.images.items())
         if there[label] < asked
     ]
     if short:
-        lines.append(f"fewer than asked for: {some(short)}")
+        lines.append(f"fewer than asked for: {listed(short, 4)}")
     return lines
 
 

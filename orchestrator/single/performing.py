@@ -117,7 +117,7 @@ def for_users(error: Exception, what: str, at: Workplace) -> InputError | None:
     if isinstance(error, StepFailed):
         text = error.message
         if error.by_user:
-            return InputError(text.replace("say skip_bad: true", "say --skip-bad"))
+            return InputError(_flagged(text))
         if text.startswith(MENDABLE):
             return InputError(text.partition(": ")[2])
     # Python, safetensors and torch, of which the last does not say why it cannot write a file.
@@ -134,6 +134,13 @@ def for_users(error: Exception, what: str, at: Workplace) -> InputError | None:
     if is_out_of_memory(error):
         return InputError(f"{what}: {at.device} has too little memory: say a smaller batch_size")
     return None
+
+
+def _flagged(text: str) -> str:
+    """A complaint about settings, with what to type here."""
+    if text.startswith("extractor: "):
+        text = re.sub(r"say (\w+): PATH", r"say --extractor '{name: ..., \1: PATH}'", f"--{text}")
+    return text.replace("say skip_bad: true", "say --skip-bad")
 
 
 def _place(ledger: Ledger) -> tuple[str, str]:

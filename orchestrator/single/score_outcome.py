@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.parsing import ALL_MEASURES
 from orchestrator.report.measures import measure as known
-from orchestrator.report.wording import counted
+from orchestrator.report.wording import NONE, counted
 from orchestrator.single.documents import written_json
 from orchestrator.single.performing import Workplace
 from orchestrator.single.subjects import Subject, absent, result
@@ -25,12 +25,7 @@ def measured(subject: Subject, at: Workplace) -> tuple[dict[str, float], dict[st
 def as_text(subject: Subject, at: Workplace) -> str:
     """For people."""
     figures, fidelity = measured(subject, at)
-    lines = [opening(subject)]
-    rows = [("measure", "value", "better")]
-    for name, value in figures.items():
-        about = known(name)
-        rows.append((about.title, about.text(value), BETTER[about.higher_is_better]))
-    lines += aligned(rows) if figures else ["nothing could be measured"]
+    lines = [opening(subject), *_table(figures, held_out(subject, at))]
     stamp: Mapping[str, str] = fidelity.get("stamp", {})
     if stamp:
         first = [key for key in STAMP_FIRST if key in stamp]
@@ -39,6 +34,28 @@ def as_text(subject: Subject, at: Workplace) -> str:
     if "cas" in figures:
         lines.append(f"cas: trained on the set alone, tested on {_tested(subject)}")
     return "\n".join([*lines, *remarks(subject, fidelity.get("warnings", ()))])
+
+
+def held_out(subject: Subject, at: Workplace) -> dict[str, float]:
+    """The same figures of the real test images, as if they were the set; those that there are."""
+    found: dict[str, float] = result(subject, "fidelity", subject.planned.held_out, at).get(
+        "measures", {}
+    )
+    return found
+
+
+def _table(figures: Mapping[str, float], of_test: Mapping[str, float]) -> list[str]:
+    """A line a measure: of the set, and of real test images where those are measured too."""
+    if not figures:
+        return ["nothing could be measured"]
+    rows = [("measure", "value", *(["real test"] if of_test else []), "better")]
+    for name, value in figures.items():
+        about = known(name)
+        beside = [about.text(of_test[name]) if name in of_test else NONE] if of_test else []
+        better = BETTER[about.higher_is_better]
+        rows.append((about.title, about.text(value), *beside, better))
+    told = "real test: what the real test images get, measured as if they were the set"
+    return [*aligned(rows), *([told] if of_test else [])]
 
 
 def opening(subject: Subject) -> str:
@@ -65,10 +82,12 @@ def as_json(subject: Subject, at: Workplace) -> str:
     """The same, unrounded."""
     figures, fidelity = measured(subject, at)
     better = {name: BETTER[known(name).higher_is_better] or None for name in figures}
+    of_test = held_out(subject, at)
     document: dict[str, Any] = {
         **about(subject),
         "measures": {
-            name: {"value": value, "better": better[name]} for name, value in figures.items()
+            name: {"value": value, "real_test": of_test.get(name), "better": better[name]}
+            for name, value in figures.items()
         },
         "kid_std": fidelity.get("kid_std"),
         "stamp": fidelity.get("stamp", {}),
@@ -89,10 +108,11 @@ def about(subject: Subject) -> dict[str, Any]:
     }
 
 
-def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    wide = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [
-        f"{name.ljust(wide[0])}  {value.rjust(wide[1])}  {better}".rstrip()
-        for name, value, better in rows
-    ]
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Names and words to the left, the numbers between them to the right."""
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *numbers, last in rows:
+        middle = (text.rjust(width) for text, width in zip(numbers, wide[1:-1], strict=True))
+        lines.append("  ".join((first.ljust(wide[0]), *middle, last)).rstrip())
+    return lines

@@ -65,14 +65,31 @@ class StudySet:
         return "sample" if self.planned.filter is None else "filter"
 
     def check_made(self) -> None:
-        """Raise InputError, with the command that makes the set, where it is not made."""
+        """Raise InputError where the set is not made, with what makes it or why it cannot be."""
         there = [key for key in self.images if key in self.whole.done]
         if len(there) < len(self.images):
+            if why := self._failure():
+                raise InputError(f"{self.asked.given}: could not be made: {why}")
             parts = f" ({len(there)} of {len(self.images)} parts are)" if there else ""
             raise InputError(
                 f"{self.asked.given}: is not made yet{parts}; make it with: "
                 f"{self.asked.command('run')}"
             )
+
+    def _failure(self) -> str:
+        """Why the study could not make it, in a line; empty where nothing failed."""
+        steps, ledger = self.whole.plan.steps, self.whole.ledger
+        stack, seen = list(self.images), set[Key]()
+        while stack:
+            step = steps[stack.pop()]
+            if step.key in seen or step.key in self.whole.done:
+                continue
+            seen.add(step.key)
+            stack.extend(step.needs)
+            failure = ledger.failure(step.kind, step.key)
+            if failure is not None:
+                return " ".join(f"{step.title}: {failure['error']}".split())
+        return ""
 
 
 def find_set(

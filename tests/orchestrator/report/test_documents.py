@@ -265,3 +265,11 @@ def test_latex_tables_too_wide_for_a_page_are_fitted_to_it() -> None:
     assert narrow.startswith("\\begin{table}\n  \\centering\n  \\caption{")
     assert "\n  \\begin{tabular}{lrrrrr}\n    \\toprule\n" in narrow
     assert "resizebox" not in narrow
+
+
+def test_the_largest_of_single_pairs_has_no_interval() -> None:
+    whole = set_samples.three_sets()
+    cells = tuple(replace(cell, trials=cell.trials[:1]) for cell in whole.cells)
+    said = reading.answer(replace(whole, seeds=whole.seeds[:1], cells=cells))
+    assert said.startswith("Of ")
+    assert said.endswith(", one pair, which shows nothing).")

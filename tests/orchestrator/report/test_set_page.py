@@ -90,6 +90,8 @@ def test_names_of_sets_are_escaped_in_figures_and_tiles() -> None:
 
 def test_folders_have_no_fit_to_show() -> None:
     assert "Losses of the generators" not in page("folder_set")
+    assert "what a fit cost" not in page("folder_set")
+    assert "peak memory" not in page("folder_set")
     assert "<h2>Measures and gain</h2>" not in page("folder_set")
 
 

@@ -84,9 +84,33 @@ def test_measures_are_written_in_their_units(name: str, value: float, shown: str
     assert measure(name).text(value) == shown
 
 
+def test_what_a_fit_says_of_itself_measures_no_set() -> None:
+    found = {"reconstruction_mse": 0.02}
+    failed = [made_set("vae", seed, measures=found, stamp={}) for seed in range(2)]
+    result = study_of([*failed, made_set("cgan", 0), made_set("cgan", 1)])
+    assert column(result, "n") == ["0 of 2", "2"]
+    assert column(result, "rec. MSE ↓")[0] == "0.0200 ± 0.0000"
+    alone = study_of(failed, measures=())
+    assert column(alone, "n") == ["2"]
+
+
+def test_what_is_not_measured_is_not_explained() -> None:
+    told = said(
+        study_of([made_set("gan", measures={"fid": 3.0, "recall": 0.5})], measures=("fid",))
+    )
+    assert told.startswith("fid: how far the features")
+    assert "recall" not in told
+    assert said(set_samples.generators()).startswith("fid and kid: how far the features")
+
+
+def test_folders_have_no_columns_of_fits() -> None:
+    assert "failed fits" not in fidelity_grid(set_samples.folder_set()).headings
+    assert "failed fits" in fidelity_grid(set_samples.three_sets()).headings
+
+
 def test_what_real_test_images_get_is_told_once() -> None:
     result = set_samples.generators()
-    told = "Real test images, measured as a set is, get fid 0.500, precision 0.710. A set"
+    told = "The 797 real test images, measured as a set is, get fid 0.500, precision 0.710. A set"
     assert said(result).count("measured as a set is") == 1
     assert told in said(result)
     unseen = replace(result.sets[0], held_out={})
@@ -104,6 +128,10 @@ def test_conventions_are_printed_and_lettered_where_they_differ() -> None:
     result = set_samples.two_conventions()
     assert column(result, "convention") == ["A", "B", "B", "A", "A", "A"]
     assert "Figures of different conventions cannot be compared" in said(result)
+    (told,) = [r.text for r in fidelity_remarks(result) if r.title == "Conventions"]
+    shared, first, second, *_ = told.split(". ")
+    assert shared.startswith("All: extractor classifier, weights small_cnn fitted on 1000 images, ")
+    assert (first, second) == ("A: images 1000", "B: images 500")
     page = markdown(result)
     assert "lsgan and wgan_gp therefore stand in no ranking" in page
     assert "over 4 sets, convention A:" in page
@@ -176,7 +204,7 @@ def test_an_audit_that_found_nothing_says_so() -> None:
     assert nothing.text.startswith("No image was found in any audited set that copies a test image")
     assert "(3,000 images looked at)" in nothing.text
     assert not nothing.warning
-    assert "At most 0.4 % are" in nearer.text
+    assert "At most 0.4 % are, of " in nearer.text
     assert audit_remarks(samples.digits()) == ()
 
 
@@ -226,7 +254,7 @@ def test_filters_name_the_class_that_lost_most() -> None:
     assert grid.lines[0].texts[4] == "8: 100 of 171 (58.5 %)"
     none = FilterResult(drawn=(5,) * 10, kept=(0, *(5,) * 9), dropped={"blank": (5, *(0,) * 9)})
     emptied = study_of([made_set("gan", filtered=none)])
-    assert "gan: no image of 0 was kept." in [r.text for r in filter_remarks(emptied)]
+    assert "gan: no image of class 0 was kept." in [r.text for r in filter_remarks(emptied)]
     assert filter_remarks(samples.digits()) == ()
 
 

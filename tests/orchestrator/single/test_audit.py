@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from orchestrator.single.performing import _flagged
 from tests.orchestrator.single.conftest import DIGITS
 
 Ran = Callable[..., str]
@@ -77,3 +78,16 @@ def test_what_cannot_be_audited(told: Told, leaky: Path) -> None:
         ("leaky", "--max-memorisation", "2"): "Invalid value for '--max-memorisation': it should",
     }.items():
         assert told("audit", *words).startswith(said)
+
+
+def test_an_extractor_that_cannot_be_read_is_named_by_its_flag(told: Told, work: Path) -> None:
+    (work / "noise.safetensors").write_bytes(b"noise")
+    chosen = "{name: inception, weights: noise.safetensors}"
+    said = told("audit", "data/synthetic", *AUDIT, "--extractor", chosen)
+    assert said.startswith("--extractor: noise.safetensors: not a readable safetensors file")
+
+
+def test_a_complaint_about_an_extractor_says_what_to_type() -> None:
+    said = _flagged("extractor: no weights: put them there, or say weights: PATH, or another")
+    asked = "say --extractor '{name: ..., weights: PATH}', or another"
+    assert said == f"--extractor: no weights: put them there, or {asked}"

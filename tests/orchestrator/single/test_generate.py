@@ -14,7 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from tests.orchestrator.single.conftest import DIGITS
+from orchestrator.single.study_sets import Asked
+from tasks.errors import InputError
+from tests.orchestrator.single.conftest import DIGITS, make_sets
 
 Ran = Callable[..., str]
 Told = Callable[..., str]
@@ -58,9 +60,18 @@ def test_filters(ran: Ran, work: Path, store: Path) -> None:
     assert "filters: kept 30 of 30 drawn; dropped by blank 0" in said
     exported = ran("export", "study.yaml:sifted", "--store", "store", "--output-dir", "by-study")
     assert "filters: kept 30 of 30 drawn; dropped by blank 0" in exported
+    ran(*MAKE, "--output-dir", "made")
     assert contents(work / "sifted") == contents(work / "by-study") == contents(work / "made")
     recipe = json.loads((work / "sifted" / "manifest.json").read_text())["recipe"]
     assert [each["name"] for each in recipe["filters"]] == ["blank"]
+
+
+def test_a_set_without_refilling_says_what_it_lacks(ran: Ran, work: Path, model: Path) -> None:
+    words = ("--filter", "{name: bottom_fraction, fraction: 0.34}", "--set", "refill=false")
+    said = ran(*MAKE, *words, *DIGITS, "--output-dir", "lacking").splitlines()
+    assert said[2].startswith("filters: kept 20 of 30 drawn; dropped by bottom_fraction 10")
+    classes = "2 of 3 of class '0', 2 of 3 of class '1', 2 of 3 of class '2' and 7 more"
+    assert said[3] == f"fewer than asked for: {classes}"
 
 
 def test_the_manifest_says_what_each_image_is(ran: Ran, work: Path, model: Path) -> None:
@@ -335,6 +346,21 @@ def test_what_cannot_be_exported(told: Told, store: Path, words: Sequence[str], 
     usual = {"--store": "store", "--output-dir": "new"}
     given = [word for pair in usual.items() if pair[0] not in words for word in pair]
     assert told("export", words[0], *given, *words[1:]).startswith(said)
+
+
+def test_a_set_that_could_not_be_made_says_why(
+    told: Told, work: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work)
+    strict = "synthetic.sifted.filters=[{name: blank, min_std: 200}]"
+    with pytest.raises(InputError, match="of class '0' 0 are kept"):
+        make_sets(Asked(given="study.yaml:sifted", overrides=(strict,), store=str(store)))
+    said = told(
+        *("export", "study.yaml:sifted", "--set", strict, "--store", "store"),
+        *("--output-dir", "new"),
+    )
+    assert said.startswith("study.yaml:sifted: could not be made: filter vae: filters: of ")
+    assert "loosen the filters" in said
 
 
 def test_sets_of_one_name(told: Told, ran: Ran, work: Path, store: Path) -> None:

@@ -38,6 +38,7 @@ def test_a_folder_and_a_set_of_a_study_score_alike(ran: Ran, exported: Path) -> 
         assert list(each["measures"]) == ["fid", "kid", "recall"]
         assert each["measures"]["fid"]["better"] == "lower"
         assert each["measures"]["recall"]["better"] == "higher"
+        assert 0 < each["measures"]["recall"]["real_test"] <= 1
         assert each["stamp"]["extractor"] == "classifier"
         assert any("FID" in line for line in each["warnings"])
     for name, measured in folder["measures"].items():
@@ -50,12 +51,15 @@ def test_the_table(ran: Ran, exported: Path) -> None:
         "scored: 30 images of 10 classes, beside 900 real training images and 797 test images "
         "(of digits)"
     )
-    assert lines[1].split() == ["measure", "value", "better"]
+    assert lines[1].split() == ["measure", "value", "real", "test", "better"]
+    fid, of_test = (float(lines[2].split()[column]) for column in (1, 2))
+    assert fid > of_test > 0  # five steps of fitting make no digits
     names = [line.split()[0] for line in lines[2:8]]
     assert names == ["fid", "kid", "precision", "recall", "density", "coverage"]
     assert lines[2].endswith("lower")
-    assert lines[8].startswith("by extractor classifier, ")
-    assert all(line.startswith("warning: ") for line in lines[9:])
+    assert lines[8].startswith("real test: what the real test images get, measured as if they")
+    assert lines[9].startswith("by extractor classifier, ")
+    assert all(line.startswith("warning: ") for line in lines[10:])
 
 
 def test_cas_alone_asks_for_no_extractor(ran: Ran, exported: Path) -> None:
@@ -64,6 +68,7 @@ def test_cas_alone_asks_for_no_extractor(ran: Ran, exported: Path) -> None:
     )
     assert list(said["measures"]) == ["cas"]
     assert 0 <= said["measures"]["cas"]["value"] <= 1
+    assert said["measures"]["cas"]["real_test"] is None
     assert said["stamp"] == {}
     assert said["real"] == {"train": 0, "test": 797}
 
