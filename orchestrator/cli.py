@@ -117,7 +117,10 @@ def _say_incomplete(result: api.RunResult) -> None:
             lines.append(f"study {study.spec.name} needs study {study.awaits} {also}")
     lines += [f"{loss} (is there enough memory?)" for loss in result.losses]
     if planned.failed:
-        lines.append(f"{counted(len(planned.failed), 'step')} failed; --retry-failed runs it again")
+        them = "it" if len(planned.failed) == 1 else "them"
+        lines.append(
+            f"{counted(len(planned.failed), 'step')} failed; --retry-failed runs {them} again"
+        )
     elif not any(study.awaits for study in planned.plan.studies):
         lines.append("run the same command again to go on")
     print("; ".join(lines), file=sys.stderr)

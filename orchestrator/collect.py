@@ -205,12 +205,31 @@ def _differences(study: PlannedStudy) -> tuple[str, ...]:
     for cell in study.cells:
         if cell.baseline is None:
             continue
-        mine, other = flat_settings(cell), flat_settings(study.cells[cell.baseline])
-        paths = sorted(p for p in {*mine, *other} if mine.get(p) != other.get(p))
-        shown = ", ".join(f"{p}: {other.get(p, 'unset')} -> {mine.get(p, 'unset')}" for p in paths)
-        against = label_of(study.cells[cell.baseline].coordinates)
-        lines.append(f"{label_of(cell.coordinates)} differs from {against} in {shown or 'nothing'}")
+        other = study.cells[cell.baseline]
+        shown = ", ".join(_changes(other, cell)) or "nothing"
+        lines.append(
+            f"{label_of(cell.coordinates)} differs from {label_of(other.coordinates)} in {shown}"
+        )
     return tuple(lines)
+
+
+def _changes(before: PlannedCell, after: PlannedCell) -> list[str]:
+    """What was set otherwise; a set that one of them does not have is named, not taken apart."""
+    old, new = flat_settings(before), flat_settings(after)
+    lone = {*dict(before.settings.sets)} ^ {*dict(after.settings.sets)}
+    paths = sorted(
+        path
+        for path in {*old, *new}
+        if old.get(path) != new.get(path)
+        and path != "sets"
+        and not any(path.startswith(f"sets.{name}.") for name in lone)
+    )
+    sets = [f"sets: {_set_names(before)} -> {_set_names(after)}"] if lone else []
+    return sets + [f"{p}: {old.get(p, 'unset')} -> {new.get(p, 'unset')}" for p in paths]
+
+
+def _set_names(cell: PlannedCell) -> str:
+    return " and ".join(name for name, _ in cell.settings.sets) or "none"
 
 
 def _costs(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> tuple[CostLine, ...]:

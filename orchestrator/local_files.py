@@ -21,7 +21,8 @@ def by_content(kind: str, chosen: Plugin, path: str) -> Plugin:
     try:
         return _by_content(kind, chosen)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        said = str(error)
+        raise InputError(said if said.startswith(f"{path}.") else f"{path}: {said}") from error
 
 
 @functools.cache

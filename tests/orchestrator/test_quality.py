@@ -216,6 +216,20 @@ def test_images_that_filters_dropped_for_good_are_not_counted(tmp_path: Path) ->
     assert cell.num_synthetic == asked.num_synthetic - 7
 
 
+def test_arms_that_name_other_sets_differ_by_the_names_of_these(tmp_path: Path) -> None:
+    made = {"full": {"generator": "vae"}, "gap": {"generator": "vae", "filters": ["blank"]}}
+    arms = {"with": {"sets": ["full"]}, "filtered": {"sets": ["gap"]}, "none": {"variant": "real"}}
+    compare = {"baseline": {"arm": "none"}}
+    spec = loaded(tmp_path, synthetic=made, sets=["made"], arms=arms, compare=compare)
+    plan = planned(spec)
+    lines = collect(plan.studies[0], plan, Ledger(str(tmp_path / "store"))).differences
+    changes = "num_synthetic: 0 -> 900, variant: real -> mixed"
+    assert lines == (
+        f"with differs from none in sets: none -> full, {changes}",
+        f"filtered differs from none in sets: none -> gap, {changes}",
+    )
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"measures": ["fdi"]}, "measures: unknown measure 'fdi'; did you mean 'fid'"),
     ({"measures": "fid"}, "measures: a list of names"),
