@@ -63,7 +63,7 @@ def guidance(data: str, seed: int, folder: Path) -> dict[str, Any]:
         validation=(5,) * CLASSES,
         training=tuple(min(100, number - 5) for number in held),
     )
-    look = _classifier(images, train, work, seed)
+    look = classifier(images, train, work, seed)
     generator, fit_s = _fitted(images, train, work, seed)
     labels = torch.arange(CLASSES).repeat(25)
     shares = {}
@@ -91,7 +91,7 @@ def _share(look: Extractor, images: Tensor, labels: Tensor) -> float:
     return round(float((torch.from_numpy(probabilities).argmax(1) == labels).double().mean()), 3)
 
 
-def _classifier(images: ImagesSpec, pack: Path, work: Path, seed: int) -> Extractor:
+def classifier(images: ImagesSpec, pack: Path, work: Path, seed: int) -> Extractor:
     out = work / "classifier"
     out.mkdir()
     cell = CellSpec(

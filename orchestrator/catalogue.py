@@ -15,8 +15,8 @@ def listing(what: str) -> str:
     """Name everything of a kind, with what it is in one sentence.
 
     Args:
-        what: `datasets`, `generators`, `filters`, `augmentations`, `classifiers`, `companions`,
-            `metrics`, `extractors`, `measures` or `studies`.
+        what: `datasets`, `generators`, `editors`, `filters`, `augmentations`, `classifiers`,
+            `companions`, `metrics`, `extractors`, `measures` or `studies`.
 
     Raises InputError for anything else.
     """
@@ -64,6 +64,7 @@ def _measures() -> Iterator[tuple[str, str]]:
 LISTS: Mapping[str, Callable[[], Iterator[tuple[str, str]]]] = {
     "datasets": lambda: _plugins("datasets"),
     "generators": lambda: _plugins("generators"),
+    "editors": lambda: _plugins("editors"),
     "filters": lambda: _plugins("filters"),
     "augmentations": lambda: _plugins("augmentations"),
     "classifiers": _classifiers,

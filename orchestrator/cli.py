@@ -39,8 +39,8 @@ TrackingUri = Annotated[
 ]
 FORMATS = {"md": "markdown", "csv": "csv", "json": "json", "html": "html", "tex": "latex"}
 KINDS = (
-    "datasets, generators, filters, augmentations, classifiers, companions, metrics, extractors, "
-    "measures or studies."
+    "datasets, generators, editors, filters, augmentations, classifiers, companions, metrics, "
+    "extractors, measures or studies."
 )
 COMPLETE, USER_ERROR, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 

@@ -15,8 +15,9 @@ from orchestrator.models import num_parameters
 from orchestrator.plan import Step
 from orchestrator.settings import BYTES_PER_PARAMETER
 from orchestrator.steps import ON_CPU
+from tasks.edits.keeping import about
 from tasks.errors import InputError
-from tasks.specs import FilterSpec, FitSpec, SampleSpec, TrialSpec
+from tasks.specs import EditFilesSpec, EditSpec, FilterSpec, FitSpec, SampleSpec, TrialSpec
 
 CONTEXT_BYTES = 1.5e9
 """Of GPU memory that any process takes for CUDA and its libraries."""
@@ -158,9 +159,20 @@ def _check_store_is_shared(ledger: Ledger) -> None:
 
 def resources(step: Step, cluster: Cluster) -> dict[str, float]:
     """What Ray sets aside for a step: one CPU, and a share of a GPU where there are any."""
-    if not cluster.num_gpus or step.kind in ON_CPU:
+    if not cluster.num_gpus or step.kind in ON_CPU or _asks_a_service(step):
         return {"CPU": 1.0}
     return {"CPU": 1.0, "GPU": gpu_share(step, cluster.gpu_memory_bytes)}
+
+
+def _asks_a_service(step: Step) -> bool:
+    """It waits for others to compute."""
+    match step.spec:
+        case EditSpec():
+            return about(step.spec.recipe.editor).service
+        case EditFilesSpec():
+            return about(step.spec.editor).service
+        case _:
+            return False
 
 
 def gpu_share(step: Step, memory_bytes: int) -> float:
@@ -171,7 +183,8 @@ def gpu_share(step: Step, memory_bytes: int) -> float:
     """
     if isinstance(step.spec, SampleSpec | FilterSpec):
         return 0.5
-    if isinstance(step.spec, FitSpec) or not memory_bytes:
+    # An editor takes what it finds: batches, tiling and offload go by free memory.
+    if isinstance(step.spec, FitSpec | EditSpec | EditFilesSpec) or not memory_bytes:
         return 1.0
     if not isinstance(step.spec, TrialSpec):
         return 0.25

@@ -1,15 +1,20 @@
 """Calls the task of a step, with local folders for its inputs."""
 
+import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.checkpoints import CHECKPOINT_EVERY_S, FileCheckpoints
 from orchestrator.ledger import Attempt, Ledger
 from orchestrator.plan import Step
+from tasks.errors import InputError
 from tasks.specs import (
     AuditSpec,
     CasSpec,
     CellSpec,
     DuplicatesSpec,
+    EditFilesSpec,
+    EditSpec,
     EvaluateSpec,
     ExtractorSpec,
     FeaturesSpec,
@@ -19,11 +24,16 @@ from tasks.specs import (
     GateSpec,
     GatherSpec,
     Key,
+    LineageSpec,
     PackSpec,
+    Plugin,
     SampleSpec,
     TrialSpec,
     Work,
 )
+
+if TYPE_CHECKING:
+    from tasks.edits.keeping import Fitted
 
 
 def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
@@ -49,8 +59,21 @@ def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
         case GatherSpec():
             from tasks.pack import gather
 
-            shards = [_fetch(ledger, shard, "sample", "filter") for shard in spec.shards]
-            return gather(spec, shards, out, step.size)
+            shards = [_fetch(ledger, shard, "sample", "filter", "edit") for shard in spec.shards]
+            sources = None if spec.sources is None else ledger.fetch("pack", spec.sources.pack)
+            return gather(spec, shards, out, step.size, sources)
+        case EditSpec():
+            from tasks.edit import edit
+
+            recipe = spec.recipe
+            return edit(
+                spec,
+                ledger.fetch("pack", recipe.pack),
+                None if recipe.fit is None else ledger.fetch("fit", recipe.fit),
+                answers_folder(ledger, recipe.editor),
+                out,
+                device,
+            )
         case FilterSpec():
             from tasks.filter import filter_set
 
@@ -63,6 +86,11 @@ def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
                 out,
                 device,
             )
+        case EditFilesSpec():
+            from tasks.edit_files import edit_files
+
+            kept = answers_folder(ledger, spec.editor)
+            return edit_files(spec, out, device, _generator(spec), kept)
         case ExtractorSpec():
             from tasks.extractor import fit_extractor
 
@@ -84,6 +112,10 @@ def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
             from tasks.gate import gate
 
             return gate(spec, ledger.fetch("audit", spec.audit), out)
+        case LineageSpec():
+            from tasks.lineage import lineage
+
+            return lineage(spec, ledger.fetch("pack", spec.test), out)
         case CasSpec():
             from tasks.cas import cas
 
@@ -98,7 +130,7 @@ def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
 
             inputs = {
                 spec.trial: ledger.fetch("trial", spec.trial),
-                spec.test: ledger.fetch("pack", spec.test),
+                spec.test: fetch_pack(ledger, spec.test),
             }
             if spec.without is not None:
                 inputs[spec.without] = ledger.fetch("duplicates", spec.without)
@@ -110,17 +142,45 @@ def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
             return duplicates(spec, train_pack, test_pack, out)
 
 
+def _generator(spec: EditFilesSpec) -> "Fitted | None":
+    """The generator that an editor is, from the file that `augury fit` wrote."""
+    if not spec.generator_file:
+        return None
+    from orchestrator.single.generator_files import load_generator
+    from tasks.edits.keeping import Fitted, folder_of
+
+    path = Path(spec.generator_file)
+    return Fitted(folder=folder_of(path, spec.generator), info=load_generator(path).info)
+
+
 def fetch_pack(ledger: Ledger, key: Key) -> Path:
     """A pack of either kind: made from a dataset or folder, or gathered from shards."""
     return _fetch(ledger, key, "pack", "gather")
 
 
-def _fetch(ledger: Ledger, key: Key, first: str, second: str) -> Path:
-    """What one of two kinds of step wrote."""
-    try:
-        return ledger.fetch(first, key)
-    except KeyError:
-        return ledger.fetch(second, key)
+def _fetch(ledger: Ledger, key: Key, *kinds: str) -> Path:
+    """What a step of one of these kinds wrote."""
+    for kind in kinds[:-1]:
+        with contextlib.suppress(KeyError):
+            return ledger.fetch(kind, key)
+    return ledger.fetch(kinds[-1], key)
+
+
+def answers_folder(ledger: Ledger, editor: Plugin) -> Path | None:
+    """The folder of a service's answers; None for editors that are none.
+
+    Raises InputError for a store that is no folder.
+    """
+    from tasks.edits.keeping import about
+
+    if not about(editor).service:
+        return None
+    if ledger.local is None:
+        raise InputError(
+            f"{editor.name}: what a service was paid for is kept on a disk, and the store is "
+            f"{ledger.uri}: edit into a local store first"
+        )
+    return ledger.local / "answers" / editor.name
 
 
 def _packs(ledger: Ledger, cell: CellSpec) -> dict[Key, Path]:

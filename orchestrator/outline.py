@@ -6,10 +6,11 @@ from typing import Any
 from orchestrator.display import duration
 from orchestrator.estimate import expected_seconds, load_rates
 from orchestrator.grid import label_of
-from orchestrator.plan import PlannedCell, PlannedStudy, PlannedTrial
+from orchestrator.plan import PlannedCell, PlannedStudy, PlannedTrial, Step
 from orchestrator.planning import Planned
 from orchestrator.settings import BYTES_PER_PARAMETER
-from tasks.specs import PackSpec, TrialSpec
+from tasks import plugins
+from tasks.specs import EditSpec, PackSpec, TrialSpec
 
 BYTES_PER_WEIGHT = 4
 
@@ -94,9 +95,20 @@ def estimate(planned: Planned) -> dict[str, float | int | None]:
         "worker_seconds": expected_seconds(steps, load_rates(planned.ledger)) if steps else 0.0,
         "memory_bytes_per_trial": max(known) * BYTES_PER_PARAMETER if known and complete else None,
         "disk_bytes": disk if steps else 0,
-        # Nothing that these studies name is paid for by the piece.
-        "money_usd": 0.0,
+        "money_usd": sum(_money(step) for step in steps),
     }
+
+
+def _money(step: Step) -> float:
+    """What the services that a step asks cost at most."""
+    if not isinstance(step.spec, EditSpec):
+        return 0.0
+    recipe = step.spec.recipe
+    module = plugins.module("editors", recipe.editor.name)
+    if not module.ABOUT.service:
+        return 0.0
+    price: float = module.cost_usd_per_image(recipe.editor.config, recipe.masks is not None)
+    return price * step.size
 
 
 def _parameters(planned: Planned) -> dict[str, int | None]:

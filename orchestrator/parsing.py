@@ -5,9 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.local_files import by_content
+from orchestrator.parsing_edits import parse_edited_test, parse_edits
 from orchestrator.settings import (
     AuditSettings,
     Dataset,
+    EditedSet,
+    EditedTest,
     EvaluationSet,
     FolderSet,
     GeneratedSet,
@@ -49,16 +52,19 @@ def parse_dataset(value: Any, path: str = "dataset") -> Dataset:
 ALL_MEASURES = tuple(CATALOGUE)
 USUAL_MEASURES = IN_FEATURE_SPACE
 """`cas` trains a classifier for each set, and so is taken where it is asked for."""
-SET_SOURCES = ("generator", "folder")
+SET_SOURCES = ("generator", "editor", "folder")
 
 
-def parse_set(value: Any, path: str) -> GeneratedSet | FolderSet:
-    """`{generator: {...}, multiplier: 1, seed: 0}` or `{folder: data/synthetic}`."""
+def parse_set(value: Any, path: str) -> GeneratedSet | EditedSet | FolderSet:
+    """`{generator: {...}, multiplier: 1}`, `{editor: {...}}` or `{folder: data/synthetic}`."""
     value = section(value, path)
     sources = [key for key in SET_SOURCES if key in value]
+    if "editor" in value and "folder" not in value:
+        # An editor may be told about the generator that it is.
+        return parse_edits(value, path)
     if len(sources) != 1:
         found = " and ".join(sources) or "none"
-        raise InputError(f"{path}: needs one of {' and '.join(SET_SOURCES)}, has {found}")
+        raise InputError(f"{path}: needs one of {', '.join(SET_SOURCES)}, has {found}")
     rest = {key: item for key, item in value.items() if key not in SET_SOURCES}
     filters = rest.pop("filters", None)
     if isinstance(rest.get("histogram"), dict):
@@ -93,12 +99,16 @@ def parse_set(value: Any, path: str) -> GeneratedSet | FolderSet:
     return made
 
 
-def reseeded(each: GeneratedSet | FolderSet, seed: Any) -> GeneratedSet | FolderSet:
-    """The same set fitted and sampled by another seed; a folder is as it is."""
-    if not isinstance(each, GeneratedSet):
+def reseeded(
+    each: GeneratedSet | EditedSet | FolderSet, seed: Any
+) -> GeneratedSet | EditedSet | FolderSet:
+    """The same set fitted, sampled and edited by another seed; a folder is as it is."""
+    if isinstance(each, FolderSet):
         return each
-    settings = validated(SetSettings, {"seed": seed}, "set_seed")
-    return replace(each, settings=replace(each.settings, seed=settings.seed))
+    checked: int = validated(SetSettings, {"seed": seed}, "set_seed").seed
+    if isinstance(each, EditedSet):
+        return replace(each, settings=replace(each.settings, seed=checked))
+    return replace(each, settings=replace(each.settings, seed=checked))
 
 
 def parse_augmentations(value: Any, path: str = "train.augmentation") -> tuple[Plugin, ...]:
@@ -192,14 +202,18 @@ EVALUATION_SPLIT_KEYS = ("size", "grayscale")
 """Of `SplitSettings`, what a further test set may say for itself; else it is as the dataset is."""
 
 
-def parse_evaluation_sets(value: Any) -> tuple[EvaluationSet, ...]:
-    """Further test sets by name: a dataset each, with `part` and `allow_missing` beside."""
-    found = []
+def parse_evaluation_sets(value: Any) -> tuple[EvaluationSet | EditedTest, ...]:
+    """Further test sets by name: a dataset each, with `part` and `allow_missing` beside; or edits
+    of the test images."""
+    found: list[EvaluationSet | EditedTest] = []
     for name, each in section(value, "evaluate_on").items():
         path = f"evaluate_on.{name}"
         if name in ("test", "train"):
             raise InputError(f"{path}: the dataset has a split of that name: call it otherwise")
         values = dict(mapping(each, path))
+        if "editor" in values:
+            found.append(parse_edited_test(name, values, path))
+            continue
         part, missing = values.pop("part", None), values.pop("allow_missing", False)
         if part is not None and not isinstance(part, str):
             raise InputError(f"{path}.part: a name was expected, not {shown(part)}")

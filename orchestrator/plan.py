@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.edited import edited_test
 from orchestrator.graph import Steps
 from orchestrator.grid import Cell, base_subset, candidates, cells
 from orchestrator.planned import (
@@ -19,7 +20,7 @@ from orchestrator.planned import (
 from orchestrator.quality import Quality
 from orchestrator.real import RealImages, pack_of, real_images
 from orchestrator.resolve import FurtherTest, duplicates_of, plan_cell
-from orchestrator.settings import Dataset, EvaluationSet, FolderSet
+from orchestrator.settings import Dataset, EditedTest, EvaluationSet, FolderSet
 from orchestrator.study import StudySpec
 from tasks.errors import InputError, nearest
 from tasks.specs import DatasetInfo, Key, Plugin
@@ -47,7 +48,8 @@ def sources(spec: StudySpec) -> tuple[Plugin, ...]:
             if isinstance(each, FolderSet):
                 found.setdefault(each.reader)
     for further in spec.evaluation_sets:
-        found.setdefault(further.dataset.reader)
+        if isinstance(further, EvaluationSet):
+            found.setdefault(further.dataset.reader)
     return tuple(found)
 
 
@@ -226,6 +228,14 @@ def _further(
     check("test", real.test, real.num_test)
     found = []
     for each in spec.evaluation_sets:
+        if isinstance(each, EditedTest):
+            edits = edited_test(each.name, each.edits, real, steps)
+            found.append(
+                FurtherTest(
+                    name=each.name, pack=edits.pack, num_images=sum(edits.counts), without=None
+                )
+            )
+            continue
         info, split = steps.infos[each.dataset.reader], _split(each, real, steps)
         pack = pack_of(_alike(each.dataset, real.dataset), info, split, steps)
         num_images = sum(info.splits[split].counts)

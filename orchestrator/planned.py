@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.settings import CellSettings, FolderSet, GeneratedSet
+from orchestrator.settings import CellSettings, EditedSet, FolderSet, GeneratedSet
 from orchestrator.study import StudySpec
 from tasks.specs import Counts, Key, Spec
 
@@ -15,12 +15,15 @@ VERSIONS = {
     "sample": 1,
     "filter": 1,
     "gather": 1,
+    "edit": 1,
+    "edit_files": 1,
     "extractor": 1,
     "features": 1,
     "fidelity": 1,
     "cas": 1,
     "audit": 1,
     "gate": 1,
+    "lineage": 1,
     "trial": 2,
     "evaluate": 2,
 }
@@ -121,7 +124,7 @@ class PlannedSet:
     pack: Key
     num_images: int
     per_class: Counts
-    source: GeneratedSet | FolderSet
+    source: GeneratedSet | EditedSet | FolderSet
     fit: Key | None = None
     shards: tuple[Key, ...] = ()
     filter: Key | None = None

@@ -9,7 +9,13 @@ from orchestrator.grid import Cell, label_of
 from orchestrator.planned import PlannedSet
 from orchestrator.real import RealImages, without_real
 from orchestrator.sets import Taken, fit_extractor
-from orchestrator.settings import CellSettings, GeneratedSet, QualitySettings
+from orchestrator.settings import (
+    CellSettings,
+    EditedSet,
+    FolderSet,
+    GeneratedSet,
+    QualitySettings,
+)
 from tasks.reference import reference_model, reference_recipe
 from tasks.specs import (
     AuditSpec,
@@ -146,9 +152,14 @@ def _of(real: RealReference) -> tuple[Key, ...]:
 def _group(taken: Taken, cell: CellSettings) -> Key:
     """Everything that a set is but its seed, and in cross-validation its fold."""
     source = taken.source
-    if not isinstance(source, GeneratedSet):
-        return taken.pack
-    unseeded = replace(source, settings=replace(source.settings, seed=0))
+    unseeded: GeneratedSet | EditedSet
+    match source:
+        case FolderSet():
+            return taken.pack
+        case GeneratedSet():
+            unseeded = replace(source, settings=replace(source.settings, seed=0))
+        case EditedSet():
+            unseeded = replace(source, settings=replace(source.settings, seed=0))
     said = {
         "source": unseeded,
         "dataset": cell.dataset,

@@ -112,10 +112,10 @@ class _Fold:
         ]
         # Sorted by key, so that the order in which sets are named does not count.
         taken = sorted((each for each in found if each is not None), key=lambda each: each.pack)
-        gates: tuple[Key, ...] = ()
+        gates = tuple(each.lineage for each in taken if each.lineage is not None)
         if quality is not None:
             asked = (quality.add(each, real, cell) for each in taken)
-            gates = tuple(gate for gate in asked if gate is not None)
+            gates += tuple(gate for gate in asked if gate is not None)
         images = real.images
         if chosen.variant == "synthetic":
             images = without_real(images)

@@ -16,6 +16,7 @@ from orchestrator.parsing import ALL_MEASURES, EVALUATION_SPLIT_KEYS, USUAL_MEAS
 from orchestrator.settings import (
     VARIANTS,
     AuditSettings,
+    EditSettings,
     EvaluationSet,
     ImbalanceSettings,
     MixingSettings,
@@ -28,6 +29,7 @@ from orchestrator.settings import (
 from orchestrator.study import FOLDS, KEEP_WEIGHTS
 from tasks import plugins
 from tasks.classifiers import _timm_catalog
+from tasks.edits import masks
 from tasks.specs import canonical
 
 Schema = dict[str, Any]
@@ -185,7 +187,10 @@ def _evaluation_set() -> Schema:
             "default": False,
         },
     }
-    return _one_of("A dataset that trained classifiers are tested on.", _plugins("datasets", more))
+    found = _one_of("A dataset that trained classifiers are tested on.", _plugins("datasets", more))
+    of = {"description": "The split that is edited.", "const": "test", "default": "test"}
+    edited = _object({**_edits(), "of": of}, "The test images, edited; nothing trains on them.")
+    return {**found, "anyOf": [*found["anyOf"], {**edited, "required": ["editor"]}]}
 
 
 def _subset() -> Schema:
@@ -228,6 +233,7 @@ def _set() -> Schema:
         },
         "Generated.",
     )
+    edited = _object(_edits(), "The real training images, edited.")
     folder = _fields(plugins.module("datasets", "image_folder").Config)["properties"]
     there = _object(
         {
@@ -236,7 +242,38 @@ def _set() -> Schema:
         },
         "Images already made; what they were made from is not known.",
     )
-    return {"anyOf": [{**made, "required": ["generator"]}, {**there, "required": ["folder"]}]}
+    return {
+        "anyOf": [
+            {**made, "required": ["generator"]},
+            {**edited, "required": ["editor"]},
+            {**there, "required": ["folder"]},
+        ]
+    }
+
+
+def _edits() -> dict[str, Schema]:
+    """What is said of edited images, to train or to test on."""
+    editors = _one_of("What edits.", _plugins("editors"))
+    services = [
+        name for name in plugins.names("editors") if plugins.module("editors", name).ABOUT.service
+    ]
+    provider = {**_object({"provider": {"enum": services}}), "additionalProperties": True}
+    drawn = [{**_fields(kind), "required": ["name"]} for kind in masks.KINDS.values()]
+    return {
+        "editor": {
+            **editors,
+            "anyOf": [*editors["anyOf"], {**provider, "required": ["provider"]}],
+        },
+        "prompts": {
+            "description": "A file: one prompt a line, or by class in JSON or YAML.",
+            "type": ["string", "null"],
+        },
+        "mask": {
+            "description": "What is repainted: a name, a folder or file, or its settings.",
+            "anyOf": [{"type": "string"}, *drawn, NOTHING],
+        },
+        **_fields(EditSettings)["properties"],
+    }
 
 
 def _train() -> Schema:

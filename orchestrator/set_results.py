@@ -21,7 +21,7 @@ from orchestrator.report.results import (
     SetResult,
     Strip,
 )
-from orchestrator.settings import GeneratedSet
+from orchestrator.settings import EditedSet, FolderSet, GeneratedSet
 from tasks.packs import Pack
 from tasks.specs import AuditSpec, FidelitySpec, FitSpec, Key
 
@@ -49,7 +49,8 @@ def _result(planned: PlannedSet, plan: Plan, ledger: Ledger, pictures: bool) -> 
     held_out = _record(ledger, "fidelity", planned.held_out)
     cas = _record(ledger, "cas", planned.cas)
     fit = _record(ledger, "fit", planned.fit)
-    shards = [r for key in planned.shards if (r := ledger.record("sample", key)) is not None]
+    made_by = "edit" if isinstance(planned.source, EditedSet) else "sample"
+    shards = [r for key in planned.shards if (r := ledger.record(made_by, key)) is not None]
     made = sum(shard["result"]["images"] for shard in shards)
     seconds = sum(shard["result"]["seconds"] for shard in shards)
     measures: dict[str, float] = {}
@@ -59,13 +60,13 @@ def _result(planned: PlannedSet, plan: Plan, ledger: Ledger, pictures: bool) -> 
         measures["cas"] = cas["result"]["cas"]
     if fit is not None and RECONSTRUCTION in fit["result"]["losses"]:
         measures[RECONSTRUCTION] = fit["result"]["losses"][RECONSTRUCTION]
-    generated = planned.source if isinstance(planned.source, GeneratedSet) else None
+    source = None if isinstance(planned.source, FolderSet) else planned.source
     return SetResult(
         key=planned.pack,
         name=planned.name,
         group=planned.group,
-        seed=None if generated is None else generated.settings.seed,
-        generator="" if generated is None else generated.generator.name,
+        seed=None if source is None else source.settings.seed,
+        generator=_maker(planned.source),
         per_class=planned.per_class,
         measures=measures,
         stamp={} if fidelity is None else fidelity["result"]["stamp"],
@@ -82,6 +83,16 @@ def _result(planned: PlannedSet, plan: Plan, ledger: Ledger, pictures: bool) -> 
         map=_map(ledger, planned.fidelity) if pictures and fidelity else None,
         errors=tuple(_errors(planned, plan, ledger)),
     )
+
+
+def _maker(source: GeneratedSet | EditedSet | FolderSet) -> str:
+    match source:
+        case GeneratedSet():
+            return source.generator.name
+        case EditedSet():
+            return source.editor.name
+        case FolderSet():
+            return ""
 
 
 def _errors(planned: PlannedSet, plan: Plan, ledger: Ledger) -> Iterator[str]:

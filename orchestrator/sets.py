@@ -2,14 +2,18 @@
 
 import functools
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from orchestrator.edited import edited_set
 from orchestrator.graph import Steps, key_of
 from orchestrator.mixed import known, missing
 from orchestrator.planned import VERSIONS
 from orchestrator.real import RealImages, scaled
-from orchestrator.settings import CellSettings, FolderSet, GeneratedSet, SubsetSettings
+from orchestrator.settings import CellSettings, EditedSet, FolderSet, GeneratedSet, SubsetSettings
 from tasks import plugins
 from tasks.errors import InputError, nearest
+from tasks.lineage import MANIFEST
+from tasks.reading import file_sha256
 from tasks.reference import reference_model, reference_recipe
 from tasks.specs import (
     CellSpec,
@@ -20,6 +24,7 @@ from tasks.specs import (
     GatherSpec,
     ImagesSpec,
     Key,
+    LineageSpec,
     PackSpec,
     Plugin,
     SampleSpec,
@@ -45,10 +50,12 @@ class Taken:
     """In the label order of the dataset."""
     labels: tuple[int, ...]
     """Of the pack's classes, in the dataset: a folder may hold fewer, in another order."""
-    source: GeneratedSet | FolderSet
+    source: GeneratedSet | EditedSet | FolderSet
     fit: Key | None = None
     shards: tuple[Key, ...] = ()
     filter: Key | None = None
+    lineage: Key | None = None
+    """What looks for edits of test images, in a folder that says what it was made from."""
 
     def images(self) -> SyntheticImages:
         """As a trial has it, in the label order of the pack."""
@@ -57,7 +64,7 @@ class Taken:
 
 def synthetic(
     name: str,
-    each: GeneratedSet | FolderSet,
+    each: GeneratedSet | EditedSet | FolderSet,
     cell: CellSettings,
     real: RealImages,
     extractor: Plugin | None,
@@ -72,6 +79,8 @@ def synthetic(
     """
     if isinstance(each, FolderSet):
         return _folder(name, each, cell.subset, real, steps)
+    if isinstance(each, EditedSet):
+        return _edited(name, each, real, steps)
     return _generated(name, each, cell, real, extractor, steps)
 
 
@@ -110,7 +119,39 @@ def _folder(
     of_dataset = [0] * len(real.info.classes)
     for label, number in zip(labels, held, strict=True):
         of_dataset[label] = number
-    return Taken(name=name, pack=pack, counts=tuple(of_dataset), labels=labels, source=each)
+    return Taken(
+        name=name,
+        pack=pack,
+        counts=tuple(of_dataset),
+        labels=labels,
+        source=each,
+        lineage=_lineage(name, each, real, steps),
+    )
+
+
+def _lineage(name: str, each: FolderSet, real: RealImages, steps: Steps) -> Key | None:
+    manifest = Path(each.reader.config.root) / MANIFEST
+    if not manifest.is_file():
+        return None
+    spec = LineageSpec(
+        digest=file_sha256(manifest), test=real.test, manifest=str(manifest.absolute()), name=name
+    )
+    return steps.add(spec, (real.test,), f"lineage of {name}", 1, key_of(spec))
+
+
+def _edited(name: str, each: EditedSet, real: RealImages, steps: Steps) -> Taken:
+    edits = edited_set(name, each, real, steps)
+    if sum(edits.counts) > MOST_IMAGES:
+        raise InputError(f"synthetic.{name}: {sum(edits.counts)} edits are more than {MOST_IMAGES}")
+    return Taken(
+        name=name,
+        pack=edits.pack,
+        counts=edits.counts,
+        labels=tuple(range(len(real.info.classes))),
+        source=each,
+        fit=edits.fit,
+        shards=edits.shards,
+    )
 
 
 def _generated(

@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as strict_dataclass
 
 from tasks.counting import FACTORS, Imbalance, Profile
-from tasks.specs import STRICT, Plugin
+from tasks.specs import STRICT, Locator, Plugin
 
 BYTES_PER_PARAMETER = 16
 """In training: weights, gradients and two optimizer moments, in float32."""
@@ -257,6 +257,14 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EditedTest:
+    """A further test set of edited test images, named by `evaluate_on`; nothing trains on it."""
+
+    name: str
+    edits: "EditedSet"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationSet:
     """A further test set, named by `evaluate_on`."""
 
@@ -305,6 +313,42 @@ class GeneratedSet:
     """In the order in which images meet them."""
 
 
+@strict_dataclass(frozen=True, kw_only=True, config=STRICT)
+class EditSettings:
+    """How many edits an image has, and their seed."""
+
+    per_image: Positive | None = None
+    """Edits of an image by each prompt; where prompts have weights, in all. 1 by default."""
+    multiplier: Positive | None = None
+    """Edits of an image in all, each by a prompt that is drawn; instead."""
+    seed: int = 0
+    """Of prompts that are drawn, of masks and of the noise of edits, and of a fit."""
+
+    def __post_init__(self) -> None:
+        if self.per_image is not None and self.multiplier is not None:
+            raise ValueError("per_image and multiplier say the same in two ways: keep one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsFile:
+    """A file of prompts, which counts by its content."""
+
+    path: Locator[str]
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditedSet:
+    """Real training images, edited."""
+
+    editor: Plugin
+    settings: EditSettings
+    prompts: PromptsFile | None = None
+    """None for editors that read none."""
+    masks: Any = None
+    """A Config of `tasks.edits.masks`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderSet:
     """Images already made; where they come from is not known."""
@@ -319,7 +363,7 @@ class CellSettings:
     dataset: Dataset
     subset: SubsetSettings
     variant: Variant
-    sets: tuple[tuple[str, GeneratedSet | FolderSet], ...]
+    sets: tuple[tuple[str, GeneratedSet | EditedSet | FolderSet], ...]
     """Name and recipe of each set used; none for `variant: real`."""
     mixing: MixingSettings
     train: TrainSettings

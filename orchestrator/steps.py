@@ -17,7 +17,7 @@ from tasks.errors import InputError
 from tasks.results import read_result
 from tasks.specs import Key, Progress, canonical
 
-WITHOUT_TORCH = ("pack", "gather", "duplicates", "gate")
+WITHOUT_TORCH = ("pack", "gather", "duplicates", "gate", "lineage")
 """Kinds of step that load no torch."""
 
 ON_CPU = (*WITHOUT_TORCH, "fidelity", "audit")

@@ -13,7 +13,7 @@ from orchestrator import yaml12
 from orchestrator.grid import candidates, cells
 from orchestrator.overlay import overlaid
 from orchestrator.parsing import parse_evaluation_sets, parse_quality
-from orchestrator.settings import EvaluationSet, QualitySettings
+from orchestrator.settings import EditedTest, EvaluationSet, QualitySettings
 from orchestrator.validating import section, shown
 from tasks import plugins
 from tasks.errors import InputError, nearest
@@ -64,7 +64,7 @@ class StudySpec:
     seeds: tuple[int, ...]
     folds: int | None
     """Of cross-validation on the train split; None tests on the test split."""
-    evaluation_sets: tuple[EvaluationSet, ...]
+    evaluation_sets: tuple[EvaluationSet | EditedTest, ...]
     quality: QualitySettings
     """What is measured of synthetic sets."""
     baseline: Mapping[str, Any]

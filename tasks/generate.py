@@ -1,7 +1,6 @@
 """Makes the images of a synthetic set from a fitted generator: a shard of them, or any by name."""
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from tasks.devices import memory_peak_bytes, prepare
 from tasks.errors import InputError
 from tasks.generation import Generator, image_info, needs_sources
 from tasks.packs import Pack, Pixels, select
+from tasks.png import png
 from tasks.results import write_result
 from tasks.specs import Progress, SampleSpec, SetSpec, Work, canonical, canonical_json
 
@@ -219,7 +219,7 @@ def shard_table(made: Sequence[Made], first_index: int, classes: tuple[str, ...]
 
     rows = [
         {
-            "image": {"bytes": _png(pixels), "path": f"{place.label}/{place.class_index:06d}.png"},
+            "image": {"bytes": png(pixels), "path": f"{place.label}/{place.class_index:06d}.png"},
             "label": place.label,
             "index": index,
             "class_index": place.class_index,
@@ -229,14 +229,6 @@ def shard_table(made: Sequence[Made], first_index: int, classes: tuple[str, ...]
         for index, (place, pixels) in enumerate(((m.place, m.pixels) for m in made), first_index)
     ]
     return pa.Table.from_pylist(rows, shard_schema(classes))
-
-
-def _png(pixels: Pixels) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _check_shard(spec: SampleSpec, size: int) -> None:

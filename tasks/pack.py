@@ -2,14 +2,15 @@
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tasks import plugins
 from tasks.errors import InputError
-from tasks.packs import Example, Pack, split_digest, write_pack
+from tasks.packs import Example, Pack, select, split_digest, write_pack
 from tasks.results import write_result
 from tasks.specs import GatherSpec, PackSpec, Progress, Work
 
@@ -41,16 +42,28 @@ def pack(spec: PackSpec, out: Path, total: int) -> Work:
     write_result(out, {"images": len(written), "seconds": time.perf_counter() - started})
 
 
-def gather(spec: GatherSpec, shards: Sequence[Path], out: Path, total: int) -> Work:
-    """Decode the shards of a synthetic set, in their order, into one pack."""
+def gather(
+    spec: GatherSpec, shards: Sequence[Path], out: Path, total: int, sources: Path | None = None
+) -> Work:
+    """Decode the shards of a synthetic set, in their order, into one pack.
+
+    Args:
+        sources: the pack of `spec.sources`, whose edits are gathered.
+
+    Raises InputError where no image is left, as where a service refused all edits.
+    """
     started = time.perf_counter()
-    yield from write_pack(out, lambda: _read(shards), spec.classes, spec.size, total)
+    wanted = None
+    if spec.sources is not None and sources is not None:
+        real = Pack(sources)
+        wanted = {real.sources[row] for row in select(real, spec.sources)[1].tolist()}
+    yield from write_pack(out, lambda: _read(shards, wanted), spec.classes, spec.size, total)
     num_images = len(Pack(out))
     write_result(out, {"images": num_images, "seconds": time.perf_counter() - started})
     yield Progress(done=num_images, total=num_images)
 
 
-def _read(shards: Sequence[Path]) -> Iterator[Example]:
+def _read(shards: Sequence[Path], wanted: Container[str] | None) -> Iterator[Example]:
     import hashlib
 
     import pyarrow.parquet as pq
@@ -58,11 +71,20 @@ def _read(shards: Sequence[Path]) -> Iterator[Example]:
 
     for shard in shards:
         for row in pq.read_table(shard / "shard.parquet").to_pylist():
+            if wanted is not None and row["source"] not in wanted:
+                continue
             data = row["image"]["bytes"]
             pixels = np.asarray(Image.open(io.BytesIO(data)))
             yield Example(
                 pixels=pixels[..., None] if pixels.ndim == 2 else pixels,
                 label=row["label"],
-                source=f"{row['label']}/{row['class_index']:06d}",
+                source=_name(row),
                 sha256=hashlib.sha256(data).hexdigest(),
             )
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Of a sample its class and number; of an edit its source, prompt and replica."""
+    if "prompt_id" in row:
+        return f"{row['source']}#{row['prompt_id']}_{row['replica']}"
+    return f"{row['label']}/{row['class_index']:06d}"

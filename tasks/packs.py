@@ -251,24 +251,24 @@ def select(pack: Pack, images: ImagesSpec) -> tuple[Indices, Indices]:
     Raises ValueError where the pack holds fewer images of a class than are asked for.
     """
     chosen: tuple[list[int], list[int]] = ([], [])
-    for label, rows in enumerate(_ordered(pack, images.split_seed)):
+    for label, rows in enumerate(ordered(pack, images.split_seed)):
         held = _fold(len(rows), images.fold)
-        ordered = rows[: held.start] + rows[held.stop :]
+        left = rows[: held.start] + rows[held.stop :]
         validation = images.validation[label] if images.validation_pack is None else 0
         training = images.training[label]
-        if validation + training > len(ordered):
+        if validation + training > len(left):
             raise ValueError(
-                f"class {pack.classes[label]!r} holds {len(ordered)} images, "
+                f"class {pack.classes[label]!r} holds {len(left)} images, "
                 f"{validation} + {training} were asked for"
             )
-        chosen[0].extend(ordered[:validation])
-        chosen[1].extend(ordered[validation : validation + training])
+        chosen[0].extend(left[:validation])
+        chosen[1].extend(left[validation : validation + training])
     return np.array(chosen[0], np.int64), np.array(chosen[1], np.int64)
 
 
 def held_out(pack: Pack, images: ImagesSpec) -> Indices:
     """The images of the fold that `images` leaves for testing, in class-major order."""
-    found = [rows[_fold(len(rows), images.fold)] for rows in _ordered(pack, images.split_seed)]
+    found = [rows[_fold(len(rows), images.fold)] for rows in ordered(pack, images.split_seed)]
     return np.array(list(itertools.chain.from_iterable(found)), np.int64)
 
 
@@ -281,12 +281,11 @@ def _fold(num_images: int, fold: tuple[int, int] | None) -> slice:
 
 def select_first(pack: Pack, counts: Counts, split_seed: int = 0) -> Indices:
     """The first `counts` images of each class, ordered by sha256(split_seed, image hash)."""
-    ordered = _ordered(pack, split_seed)
-    picked = [rows[:count] for rows, count in zip(ordered, counts, strict=True)]
+    picked = [rows[:n] for rows, n in zip(ordered(pack, split_seed), counts, strict=True)]
     return np.array(list(itertools.chain.from_iterable(picked)), np.int64)
 
 
-def _ordered(pack: Pack, split_seed: int) -> list[list[int]]:
+def ordered(pack: Pack, split_seed: int) -> list[list[int]]:
     """Indices of each class in the order of sha256(split_seed, image hash), ties by source."""
     rows: list[list[tuple[str, str, int]]] = [[] for _ in pack.classes]
     for index, (label, sha) in enumerate(zip(pack.labels.tolist(), pack.hashes, strict=True)):

@@ -197,6 +197,8 @@ class GatherSpec:
     filtered."""
     classes: tuple[str, ...]
     size: int | None
+    sources: Annotated[ImagesSpec | None, NotHashed()] = None
+    """Of edits: the real images whose edits are gathered, as `synthetic` says; None is all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -395,6 +397,19 @@ class GateSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LineageSpec:
+    """Stop the trials on a folder that says itself that it holds edits of test images."""
+
+    KIND: ClassVar[str] = "lineage"
+    digest: str
+    """sha256 of the folder's manifest."""
+    test: Key
+    manifest: Annotated[str, NotHashed()]
+    name: Annotated[str, NotHashed()] = ""
+    """Of the set, for the message."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterSpec:
     """Drop images of a generated set, and draw others in their place until the quota is met."""
 
@@ -415,6 +430,74 @@ class FilterSpec:
     shards: Annotated[tuple[Key, ...], NotHashed()]
 
 
+@dataclass(frozen=True, kw_only=True)
+class EditRecipe:
+    """How images of a pack are edited, whichever of them are."""
+
+    editor: Plugin
+    pack: Key
+    prompts: tuple[tuple[Any, ...], ...]
+    """Each a `tasks.edits.prompts.Prompt`, by label; an empty one for editors that read none."""
+    per_image: int
+    """As `tasks.edits.prompts.chosen` has it."""
+    seed: int
+    masks: Annotated[Any, NotHashed()] = None
+    """The Config of masks."""
+    masks_digest: str = ""
+    """What all masks depend on: settings, and the content of files."""
+    fit: Key | None = None
+    """Of the generator, for editors that are one."""
+    generator: Annotated[Plugin | None, NotHashed()] = None
+    """As in the fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSpec:
+    """Edits of the images `start` to `stop` of one class, ordered by sha256(split_seed, hash).
+
+    No subset is named, so a part of the data has the edits that all of it has.
+    """
+
+    KIND: ClassVar[str] = "edit"
+    recipe: EditRecipe
+    split_seed: int
+    label: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEdit:
+    """One edit of an image file."""
+
+    source: str
+    """Its path below the root, with `/`."""
+    sha256: str
+    class_name: str
+    """Empty where images lie in no class folders."""
+    prompt: str
+    prompt_id: str
+    replica: int
+    mask_digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditFilesSpec:
+    """Edits of image files, at their own size."""
+
+    KIND: ClassVar[str] = "edit_files"
+    editor: Plugin
+    edits: tuple[FileEdit, ...]
+    seed: int
+    root: Annotated[str, NotHashed()]
+    masks: Annotated[Any, NotHashed()] = None
+    """The Config of masks; the digest of each stands with its edit."""
+    generator_file: Annotated[str, NotHashed()] = ""
+    """What `augury fit` wrote, for editors that are a fitted generator; `generator` says what."""
+    generator: str = ""
+    """sha256 of that file."""
+
+
 Spec = (
     PackSpec
     | DuplicatesSpec
@@ -422,12 +505,15 @@ Spec = (
     | SampleSpec
     | FilterSpec
     | GatherSpec
+    | EditSpec
+    | EditFilesSpec
     | ExtractorSpec
     | FeaturesSpec
     | FidelitySpec
     | CasSpec
     | AuditSpec
     | GateSpec
+    | LineageSpec
     | TrialSpec
     | EvaluateSpec
 )

@@ -19,6 +19,7 @@ RECORDED = Path(__file__).with_name("versions.json")
 PLUGIN_KINDS = (
     "datasets",
     "generators",
+    "editors",
     "filters",
     "augmentations",
     "classifiers",
@@ -34,6 +35,12 @@ TRAINING = (
     *("tasks/classification.py", "tasks/initialisation.py", "tasks/companion.py"),
     *("tasks/augmentation.py", "tasks/classifiers/_checkpoints.py"),
 )
+EDITING = (
+    *("tasks/edits/masks.py", "tasks/edits/mask_files.py", "tasks/edits/boxes.py"),
+    *("tasks/edits/strokes.py", "tasks/edits/salient.py", "tasks/edits/segmenting.py"),
+    *("tasks/edits/polarity.py", "tasks/edits/naming.py", "tasks/edits/prompts.py"),
+    *("tasks/edits/sizing.py", "tasks/editing.py"),
+)
 STEPS = {
     "pack": ("tasks/pack.py", "tasks/packs.py"),
     "duplicates": ("tasks/duplicates.py", "tasks/copies.py", "tasks/packs.py"),
@@ -41,6 +48,11 @@ STEPS = {
     "sample": ("tasks/generate.py", "tasks/generation.py", "tasks/packs.py"),
     "filter": ("tasks/filter.py", "tasks/filtering.py", "tasks/generate.py", "tasks/features.py"),
     "gather": ("tasks/pack.py", "tasks/packs.py"),
+    "edit": ("tasks/edit.py", "tasks/edits/keeping.py", "tasks/packs.py", *EDITING),
+    "edit_files": (
+        *("tasks/edit_files.py", "tasks/edits/augmenting.py", "tasks/edits/keeping.py"),
+        *("tasks/augmentation.py", *EDITING),
+    ),
     "extractor": ("tasks/extractor.py", "tasks/reference.py", *TRAINING),
     "features": ("tasks/features.py", "tasks/extraction.py", "tasks/packs.py"),
     "fidelity": (
@@ -54,6 +66,7 @@ STEPS = {
         "tasks/packs.py",
     ),
     "gate": ("tasks/gate.py",),
+    "lineage": ("tasks/lineage.py",),
     "trial": TRAINING,
     "evaluate": (
         *("tasks/predict.py", "tasks/inference.py", "tasks/images.py", "tasks/predictions.py"),

@@ -177,7 +177,7 @@ class SetResult:
     seed: int | None
     """Of the fit and of the samples; None for a folder."""
     generator: str
-    """The generator's file; empty for a folder."""
+    """The file of the generator or of the editor; empty for a folder."""
     per_class: Counts
     measures: Mapping[str, float] = field(default_factory=dict)
     """`fid`, `kid`, ... as far as asked, `cas`; `reconstruction_mse` of those that reconstruct."""

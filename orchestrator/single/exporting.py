@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.settings import FolderSet
+from orchestrator.settings import EditedSet, FolderSet, GeneratedSet
 from orchestrator.single.adopting import rows_of
 from orchestrator.single.generating import refilling_of
 from orchestrator.single.generator_files import fitted_on
@@ -22,6 +22,10 @@ def export(found: StudySet, path: Path) -> MadeSet:
     source = found.planned.source
     if isinstance(source, FolderSet):
         raise InputError(f"{found.asked.given}: is a folder already: {source.reader.config.root}")
+    if isinstance(source, EditedSet):
+        raise InputError(
+            f"{found.asked.given}: edits are not exported; augury generate --input-dir writes them"
+        )
     folder = SetFolder(path, found.study.classes, _recipe(found))
     folder.check()
     found.check_made()
@@ -34,7 +38,7 @@ def export(found: StudySet, path: Path) -> MadeSet:
 def _recipe(found: StudySet) -> Recipe:
     planned, steps = found.planned, found.whole.plan.steps
     source = planned.source
-    assert not isinstance(source, FolderSet)
+    assert isinstance(source, GeneratedSet)
     assert planned.fit is not None
     fit = steps[planned.fit].spec
     assert isinstance(fit, FitSpec)

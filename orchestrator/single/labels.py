@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.single.documents import read_json
+from orchestrator.single.editing_sources import CONTACT_SHEET
 from orchestrator.single.places import some
 from orchestrator.single.set_folders import SHEET
 from orchestrator.single.set_recipes import read_recipe
@@ -25,8 +26,9 @@ def images_of(flag: str, folder: Path) -> dict[str, Path]:
         raise InputError(f"{flag} {folder}: there is no such folder")
     found = {path.relative_to(folder).as_posix(): path for path in images_below(folder)}
     if read_recipe(folder) is not None:
-        # It shows images of the set, and is none of them.
-        found.pop(SHEET, None)
+        # They show images of the set, and are none of them.
+        for sheet in (SHEET, CONTACT_SHEET):
+            found.pop(sheet, None)
     if not found:
         raise InputError(f"{flag} {folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
     return found

@@ -264,6 +264,58 @@ def way_out(
         yield image
 
 
+def steps_of(strength: float, steps: int) -> int:
+    """How many of `steps` an edit of this strength walks: at least one, and all at 1."""
+    return min(steps, max(1, round(strength * steps)))
+
+
+def way_from_image(
+    predict: Predictor,
+    clean: "Tensor",
+    noise: "Tensor",
+    rngs: "Sequence[torch.Generator]",
+    *,
+    strength: float,
+    steps: int,
+    eta: float,
+    schedule: Schedule,
+    timesteps: int,
+    repaint: "Tensor | None" = None,
+) -> "Tensor":
+    """Noise images to a share of the schedule, and walk with DDIM from there (SDEdit, 2108.01073).
+
+    At strength 1 the walk starts with the noise alone, and so is that of `way_out`. Where `repaint`
+    is false the image is, before each step, the source as noisy as that step expects, and in the
+    end the source (as in RePaint, 2201.09865, without its jumps back, by the image's one noise).
+
+    Args:
+        clean: sources in [-1, 1], N × C × H × W.
+        noise: of the same shape.
+        rngs: one CPU generator per image, for the noise that steps add.
+        strength: above 0, at most 1.
+        repaint: N × 1 × H × W.
+    """
+    import torch
+
+    walked = scheduler("ddim", steps, schedule, timesteps)
+    times = walked.timesteps[-steps_of(strength, steps) :]
+
+    def noised(timestep: "Tensor") -> "Tensor":
+        at = torch.full((len(clean),), float(timestep), device=clean.device)
+        signal, rest = signal_and_noise(at, schedule, timesteps)
+        return signal * clean + rest * noise
+
+    image = noise if len(times) == steps else noised(times[0])
+    for number, timestep in enumerate(times):
+        if repaint is not None and number:
+            image = torch.where(repaint, image, noised(timestep))
+        at = torch.full((len(image),), float(timestep), device=image.device)
+        levels = signal_and_noise(at, schedule, timesteps)
+        found = clipped(predict(image, at), image, *levels)
+        image = walked.step(found, timestep, image, generator=list(rngs), eta=eta).prev_sample
+    return image if repaint is None else torch.where(repaint, image, clean)
+
+
 def on_the_way(walked: "Sequence[Tensor]") -> "Tensor":
     """A few of the steps, evenly chosen, first and last among them, as a row for each image.
 

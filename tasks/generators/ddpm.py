@@ -39,6 +39,7 @@ from tasks.generators._diffusion import (
     check_steps,
     noising,
     on_the_way,
+    way_from_image,
     way_out,
 )
 from tasks.specs import STRICT
@@ -234,6 +235,46 @@ class Ddpm:
             schedule=self._config.schedule,
             timesteps=self._config.timesteps,
         )
+
+    def edit(
+        self,
+        images: "Tensor",
+        labels: "Tensor",
+        rngs: "Sequence[torch.Generator]",
+        *,
+        strength: float,
+        steps: int,
+        eta: float,
+        guidance: float,
+        repaint: "Tensor | None" = None,
+    ) -> "Tensor":
+        """Noise images and denoise them towards their labels, with DDIM: uint8, N × C × H × W.
+
+        At strength 1 they are samples: those that `sample` draws of the same generators.
+
+        Args:
+            images: uint8, N × C × H × W, of the size and channels that it was fitted on.
+            labels: int64, N.
+            rngs: one CPU generator per image, from which all the noise of that image comes.
+            strength: share of the schedule, above 0 and at most 1.
+            repaint: bool, N × 1 × H × W; where it is false, images stay as they are.
+        """
+        import torch
+
+        with torch.inference_mode():
+            made = way_from_image(
+                self.predictor(labels, guidance),
+                to_signed(images.to(self._device)),
+                normal(images.shape[1:], rngs).to(self._device),
+                rngs,
+                strength=strength,
+                steps=steps,
+                eta=eta,
+                schedule=self._config.schedule,
+                timesteps=self._config.timesteps,
+                repaint=None if repaint is None else repaint.to(self._device),
+            )
+        return to_pixels(made).cpu()
 
     def predictor(self, labels: "Tensor", guidance: float) -> Predictor:
         """What the average says of the noise in images of these labels, guided by them."""

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.grid import Cell, base_subset, candidates, cells
 from orchestrator.models import model_label
 from orchestrator.overlay import merge
-from orchestrator.settings import FolderSet, GeneratedSet
+from orchestrator.settings import EvaluationSet, FolderSet, GeneratedSet
 from orchestrator.study import StudySpec, bundled, load_study
 from tasks.errors import InputError
 
@@ -191,6 +191,7 @@ def test_short_forms_are_whole_forms_in_every_section(load: Load) -> None:
     assert only(short).settings == only(whole).settings
     assert short.evaluation_sets == whole.evaluation_sets
     (other,) = short.evaluation_sets
+    assert isinstance(other, EvaluationSet)
     assert (other.name, other.part, other.allow_missing) == ("other", None, False)
 
 
@@ -220,9 +221,9 @@ def test_smoke_may_say_other_test_sets_and_folds(load: Load) -> None:
     )
     small = load(text, smoke=True)
     assert small.folds == 2
-    assert [(each.dataset.reader.name, each.part) for each in small.evaluation_sets] == [
-        ("digits", None)
-    ]
+    (other,) = small.evaluation_sets
+    assert isinstance(other, EvaluationSet)
+    assert (other.dataset.reader.name, other.part) == ("digits", None)
 
 
 def test_baseline_is_spelled_as_the_axis_is(load: Load) -> None:
@@ -516,10 +517,10 @@ OF_DATASET = [
 ]
 OF_SET = [
     ("5", "synthetic.a: a mapping was expected, not 5"),
-    ("{seed: 1}", "synthetic.a: needs one of generator and folder, has none"),
+    ("{seed: 1}", "synthetic.a: needs one of generator, editor, folder, has none"),
     (
         "{folder: x, generator: vae}",
-        "synthetic.a: needs one of generator and folder, has generator",
+        "synthetic.a: needs one of generator, editor, folder, has generator",
     ),
     ("{folder: 5}", "synthetic.a.folder: the path of a folder was expected, not 5"),
     ("{folder: x, skip_bad: 3}", "synthetic.a.skip_bad: true or false was expected, not 3"),

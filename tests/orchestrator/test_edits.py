@@ -1,0 +1,161 @@
+"""Edited sets and edited test sets: which images are edited, and what shares what."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.plan import Plan
+from tasks.errors import InputError
+from tasks.lineage import lineage
+from tasks.packs import Example, read_all, write_pack
+from tasks.specs import EditSpec, EvaluateSpec, GatherSpec, Key, TrialSpec
+from tests.orchestrator.test_plan import planned
+from tests.orchestrator.test_quality import loaded, of_kind
+
+SDEDIT = {"editor": {"name": "sdedit", "strength": 0.5}}
+
+
+def of_edit(plan: Plan, key: Key) -> EditSpec:
+    spec = plan.steps[key].spec
+    assert isinstance(spec, EditSpec)
+    return spec
+
+
+def prompted(folder: Path, text: str = "a sketch of {class}\na painting\n", **beside: Any) -> Any:
+    path = folder / "prompts.txt"
+    path.write_text(text)
+    return {"editor": {"name": "img2img"}, "prompts": str(path), **beside}
+
+
+def edited(folder: Path, edits: dict[str, Any], **changes: Any) -> Plan:
+    return planned(loaded(folder, synthetic={"edited": edits}, sets=["edited"], **changes))
+
+
+def test_training_images_alone_are_edited_once_for_each_prompt(tmp_path: Path) -> None:
+    plan = edited(tmp_path, prompted(tmp_path, per_image=3))
+    (cell,) = plan.studies[0].cells
+    assert cell.num_synthetic == 2 * 3 * cell.num_real
+    trial = of_kind(plan, "trial")[0]
+    assert isinstance(trial, TrialSpec)
+    shards = of_kind(plan, "edit")
+    assert {shard.recipe.pack for shard in shards} == {trial.cell.images.pack}
+    # Ranks of validation images, which come first in each class, are in no shard.
+    first = {shard.label: shard.start for shard in reversed(shards)}
+    for label, validation in enumerate(trial.cell.images.validation):
+        size = next(s.stop - s.start for s in shards if s.label == label)
+        assert first[label] == validation // size * size
+
+
+def test_a_part_of_the_data_has_the_edits_that_all_of_it_has(tmp_path: Path) -> None:
+    axes = {"subset.fraction": [0.25, 1.0]}
+    both = edited(tmp_path, prompted(tmp_path), axes=axes)
+    whole = edited(tmp_path, prompted(tmp_path))
+    kinds = ("edit",)
+    assert {k for k, s in both.steps.items() if s.kind in kinds} == {
+        key for key, step in whole.steps.items() if step.kind in kinds
+    }
+    gathers = [spec for spec in of_kind(both, "gather") if isinstance(spec, GatherSpec)]
+    few, all_of_it = sorted(gathers, key=lambda spec: len(spec.shards))
+    assert set(few.shards) < set(all_of_it.shards)
+    assert few.synthetic != all_of_it.synthetic
+
+
+def test_weights_and_multipliers_draw_prompts(tmp_path: Path) -> None:
+    plan = edited(tmp_path, prompted(tmp_path, multiplier=5))
+    (cell,) = plan.studies[0].cells
+    assert cell.num_synthetic == 5 * cell.num_real
+    recipe = of_kind(plan, "edit")[0].recipe
+    assert {prompt.weight for prompts in recipe.prompts for prompt in prompts} == {1.0}
+
+
+def test_sdedit_fits_the_images_of_the_cell(tmp_path: Path) -> None:
+    plan = edited(tmp_path, SDEDIT, subset={"max_real": 100})
+    (fit,) = of_kind(plan, "fit")
+    assert fit.generator.name == "ddpm"
+    assert sum(fit.images.training) == 100
+    assert all(isinstance(spec, EditSpec) and spec.recipe.fit for spec in of_kind(plan, "edit"))
+
+
+def test_edited_test_images_are_tested_on_and_never_trained_on(tmp_path: Path) -> None:
+    further = {"shifted": {**SDEDIT, "of": "test"}}
+    axes = {"subset.fraction": [0.25, 1.0]}
+    plan = edited(tmp_path, SDEDIT, evaluate_on=further, axes=axes)
+    tests = {spec.test for spec in of_kind(plan, "evaluate") if isinstance(spec, EvaluateSpec)}
+    gathered = {
+        key: {spec.recipe.pack for shard in step.spec.shards if (spec := of_edit(plan, shard))}
+        for key, step in plan.steps.items()
+        if isinstance(step.spec, GatherSpec)
+    }
+    trained = {each.pack for spec in of_kind(plan, "trial") for each in spec.cell.sets}
+    train_pack = {spec.cell.images.pack for spec in of_kind(plan, "trial")}
+    assert all(gathered[pack] == train_pack for pack in trained)
+    # All cells are tested on the same edits, whatever part of the data they train on.
+    (shifted,) = tests & set(gathered)
+    assert not gathered[shifted] & train_pack
+    assert dict(plan.studies[0].further) == {"shifted": plan.studies[0].num_test}
+
+
+def test_a_folder_of_edits_of_test_images_stops_its_trials(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tested = Example(pixels=np.zeros((4, 4, 1), np.uint8), label=0, source="a.png", sha256="a" * 64)
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    read_all(write_pack(pack, lambda: [tested], ["0"], None, 1))
+    edits = tmp_path / "edits"
+    edits.mkdir()
+    plan = edited(tmp_path, {"folder": str(edits)})
+    assert not of_kind(plan, "lineage")
+    for sources, leaks in ((["b" * 64, "c" * 64], False), (["b" * 64, "a" * 64], True)):
+        rows = {"file": ["0/b.png", "0/a.png"], "source_sha256": sources}
+        pq.write_table(pa.table(rows), edits / "manifest.parquet")
+        plan = edited(tmp_path, {"folder": str(edits)})
+        (spec,) = of_kind(plan, "lineage")
+        (key,) = (key for key, step in plan.steps.items() if step.kind == "lineage")
+        trials = [step for step in plan.steps.values() if step.kind == "trial"]
+        assert trials
+        assert all(key in step.needs for step in trials)
+        out = tmp_path / f"out {leaks}"
+        out.mkdir()
+        if not leaks:
+            read_all(lineage(spec, pack, out))
+            continue
+        with pytest.raises(InputError, match="1 of 2 images are edits of images that are tested"):
+            read_all(lineage(spec, pack, out))
+
+
+REFUSED = [
+    ({"editor": "img2img"}, "edited.prompts: img2img needs prompts"),
+    ({"editor": "sdedit", "prompts": "p.txt"}, "edited.prompts: sdedit draws the class"),
+    ({"editor": "sdedti"}, "did you mean 'sdedit'"),
+    ({"editor": "sdedit", "multiplier": 2, "per_image": 2}, "keep one"),
+    ({"editor": "sdedit", "mask": "saliencey"}, "edited.mask"),
+    ({"editor": "sdedit", "mask": {"name": "strokes", "min_coverage": 2.0}}, "min_coverage"),
+    ({"editor": "sdedit", "filters": ["blank"]}, "edited.filters: unknown key"),
+    ({"editor": {"provider": "openai", "name": "openai"}, "prompts": "p"}, "keep one"),
+    ({"editor": "img2img", "prompts": "nowhere.txt"}, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("edits", "message"), REFUSED)
+def test_edits_that_cannot_be_made_are_refused(
+    edits: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as refused:
+        edited(tmp_path, edits)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_prompts_for_unknown_classes_and_edits_of_other_splits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text('{"ctas": "a cat"}')
+    with pytest.raises(InputError, match="unknown class 'ctas'"):
+        edited(tmp_path, {"editor": "img2img", "prompts": str(path)})
+    with pytest.raises(InputError, match=r"evaluate_on.shifted.of: test was expected"):
+        edited(tmp_path, SDEDIT, evaluate_on={"shifted": {**SDEDIT, "of": "train"}})
+    with pytest.raises(InputError, match=r"evaluate_on.shifted: in cross-validation"):
+        edited(tmp_path, SDEDIT, evaluate_on={"shifted": SDEDIT}, folds=2)
