@@ -67,6 +67,7 @@ def _result(planned: PlannedSet, plan: Plan, ledger: Ledger, pictures: bool) -> 
         group=planned.group,
         seed=None if source is None else source.settings.seed,
         generator=_maker(planned.source),
+        edited=isinstance(planned.source, EditedSet),
         per_class=planned.per_class,
         measures=measures,
         stamp={} if fidelity is None else fidelity["result"]["stamp"],

@@ -24,7 +24,26 @@ def audit_remarks(result: StudyResult) -> tuple[Remark, ...]:
         for name, audit in audited
         if audit.gate
     ]
-    return (*stopped, *found, *_clean(clean, len(audited)), *_nearer(audited), *_unaudited(result))
+    return (
+        *stopped,
+        *found,
+        *_edits(result),
+        *_clean(clean, len(audited)),
+        *_nearer(audited),
+        *_unaudited(result),
+    )
+
+
+def _edits(result: StudyResult) -> tuple[Remark, ...]:
+    labels = set_labels(result)
+    edited = [labels[s.key] for s in result.sets if s.edited and s.audit and s.audit.memorised]
+    if not edited:
+        return ()
+    text = (
+        f"{wording.listed(edited)}: edits of training images, which light edits resemble. What is "
+        "counted as memorised there tells how light they are, and of no fault."
+    )
+    return (Remark(title="Edits", text=text),)
 
 
 def _clean(clean: list[tuple[str, AuditResult]], num_audited: int) -> tuple[Remark, ...]:

@@ -179,6 +179,8 @@ class SetResult:
     generator: str
     """The file of the generator or of the editor; empty for a folder."""
     per_class: Counts
+    edited: bool = False
+    """Its images are real training images, edited."""
     measures: Mapping[str, float] = field(default_factory=dict)
     """`fid`, `kid`, ... as far as asked, `cas`; `reconstruction_mse` of those that reconstruct."""
     stamp: Mapping[str, str] = field(default_factory=dict)

@@ -245,6 +245,15 @@ def test_failures_of_one_cause_are_one_line() -> None:
     assert lines[0].startswith("lsgan, mixed, seed 0, seed 1 and seed 2: failed: needs fit lsgan")
 
 
+def test_edits_are_expected_to_resemble_training_images() -> None:
+    result = set_samples.generators()
+    assert "light edits" not in " ".join(remark.text for remark in audit_remarks(result))
+    copied = replace(result.sets[0], edited=True, audit=set_samples.leaking())
+    told = [r.text for r in audit_remarks(replace(result, sets=(copied, *result.sets[1:])))]
+    (found,) = (text for text in told if "light edits" in text)
+    assert found.startswith(f"{copied.name}: edits of training images")
+
+
 def test_filters_name_the_class_that_lost_most() -> None:
     result = set_samples.generators()
     grid = filter_grid(result)
