@@ -77,7 +77,10 @@ def furthest(one: Pixels, other: Pixels) -> int:
 @pytest.mark.parametrize("case", CASES)
 def test_the_contract(case: str, checkpoints: dict[str, Path]) -> None:
     """Sizes, channels, seeds, batches and masks, of images that differ in all of them."""
-    editor = opened(case.partition(" of ")[0], checkpoints[case])
+    name = case.partition(" of ")[0]
+    # Its pipeline takes masks one by one.
+    batch_size = 1 if name == "kandinsky_inpaint" else 4
+    editor = opened(name, checkpoints[case], batch_size=batch_size)
     another: dict[str, Any] = {"image": image(SHAPES[0], seed=7)}
     another["mask"] = box(SHAPES[0])[::-1].copy()
     edits = [
@@ -276,9 +279,9 @@ def test_padding_keeps_pixels_to_the_size(checkpoints: dict[str, Path]) -> None:
 def test_strict_is_one_image_at_a_time(checkpoints: dict[str, Path]) -> None:
     strict = opened("img2img", checkpoints["img2img"], strict=True)
     assert strict.batch_size == 1
-    assert opened("img2img", checkpoints["img2img"]).batch_size == 4
+    # More at once are slower on a CPU.
+    assert opened("img2img", checkpoints["img2img"]).batch_size == 1
     assert opened("img2img", checkpoints["img2img"], batch_size=3).batch_size == 3
-    assert opened("img2img", checkpoints["img2img"], size=1024).batch_size == 1
     edits = [edit_of(seed) for seed in range(3)]
     apart = [pixels(list(strict.edit([edit])))[0] for edit in edits]
     for one, other in zip(apart, pixels(list(strict.edit(edits))), strict=True):
@@ -288,7 +291,7 @@ def test_strict_is_one_image_at_a_time(checkpoints: dict[str, Path]) -> None:
 def test_memory_that_does_not_do_is_tried_with_less(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    editor = opened("img2img", checkpoints["img2img"])
+    editor = opened("img2img", checkpoints["img2img"], batch_size=4)
     edits = [edit_of(seed) for seed in range(4)]
     expected = pixels(list(editor.edit(edits)))
     asked: list[int] = []
@@ -323,7 +326,7 @@ def test_a_flagged_image_is_a_refusal_and_no_black_image(flags: bool, tmp_path: 
 def test_numbers_that_are_not_finite_are_left_and_no_image(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    editor = cast(_painting.Painter, opened("img2img", checkpoints["img2img"]))
+    editor = cast(_painting.Painter, opened("img2img", checkpoints["img2img"], batch_size=2))
     ask = editor._ask
 
     def broken(batch: _painting.Asked) -> Any:
