@@ -11,6 +11,7 @@ from orchestrator.planned import VERSIONS
 from orchestrator.real import RealImages
 from orchestrator.settings import EditedSet, PromptsFile
 from tasks import plugins
+from tasks.counting import held_in_fold
 from tasks.editing import About
 from tasks.edits.masks import open_masks
 from tasks.edits.prompts import NO_CLASS, Prompt, Prompts, read_prompts
@@ -33,6 +34,8 @@ SHARD_EDITS = 64
 NO_PROMPT = Prompt(id="p", text="", weight=None)
 """Of editors that read none."""
 
+ByLabel = tuple[tuple[Prompt, ...], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Edits:
@@ -50,8 +53,9 @@ def edited_set(name: str, each: EditedSet, real: RealImages, steps: Steps) -> Ed
 
     Raises InputError for prompts or masks that do not fit the dataset.
     """
-    recipe = _recipe(f"synthetic.{name}", each, real.images.pack, real, real.images, steps)
-    return _gathered(recipe, real, real.images, steps)
+    path = f"synthetic.{name}"
+    recipe = _recipe(path, each, real.images.pack, real, real.images, steps)
+    return _gathered(recipe, _prompts(path, each, real), real, real.images, steps)
 
 
 def edited_test(name: str, each: EditedSet, real: RealImages, steps: Steps) -> Edits:
@@ -65,30 +69,29 @@ def edited_test(name: str, each: EditedSet, real: RealImages, steps: Steps) -> E
             "folds, and their edits cannot be told from those: leave out folds, or this set"
         )
     everything = replace(real.images, training=real.pool)
-    recipe = _recipe(f"evaluate_on.{name}", each, real.test, real, everything, steps)
-    return _gathered(recipe, real, None, steps)
+    path = f"evaluate_on.{name}"
+    recipe = _recipe(path, each, real.test, real, everything, steps)
+    return _gathered(recipe, _prompts(path, each, real), real, None, steps)
 
 
 def _recipe(
     path: str, each: EditedSet, pack: Key, real: RealImages, shown: ImagesSpec, steps: Steps
 ) -> EditRecipe:
-    classes, placeholder = real.info.classes, real.info.placeholder
     generator, fit = _generator(each.editor), None
     if generator is not None:
         spec = FitSpec(generator=generator, images=shown, seed=each.settings.seed)
         title, size = f"fit {generator.name}", generator.config.steps
         fit = steps.add(spec, (shown.pack,), title, size, key_of(spec))
     masks_digest = ""
-    if each.masks is not None and not placeholder:
+    if each.masks is not None and not real.info.placeholder:
         try:
             with FileCache() as facts:
-                masks_digest = open_masks(each.masks, classes, facts).digest
+                masks_digest = open_masks(each.masks, real.info.classes, facts).digest
         except InputError as error:
             raise InputError(f"{path}.mask: {error}") from error
     return EditRecipe(
         editor=each.editor,
         pack=pack,
-        prompts=_prompts(path, each, classes, placeholder),
         per_image=each.settings.multiplier or each.settings.per_image or 1,
         seed=each.settings.seed,
         masks=each.masks,
@@ -98,11 +101,10 @@ def _recipe(
     )
 
 
-def _prompts(
-    path: str, each: EditedSet, classes: tuple[str, ...], placeholder: bool
-) -> tuple[tuple[Prompt, ...], ...]:
-    """By label."""
-    if each.prompts is None or placeholder:
+def _prompts(path: str, each: EditedSet, real: RealImages) -> ByLabel:
+    """What images of each class are edited to."""
+    classes = real.info.classes
+    if each.prompts is None or real.info.placeholder:
         return tuple((NO_PROMPT,) for _ in classes)
     try:
         found = _read(each.prompts, classes)
@@ -131,7 +133,11 @@ def _per_image(prompts: Sequence[Prompt], per_image: int) -> int:
 
 
 def _gathered(
-    recipe: EditRecipe, real: RealImages, images: ImagesSpec | None, steps: Steps
+    recipe: EditRecipe,
+    prompts: ByLabel,
+    real: RealImages,
+    images: ImagesSpec | None,
+    steps: Steps,
 ) -> Edits:
     """Plan the shards that hold the edits of `images`, or of all in the pack, and their pack."""
     split = "test" if images is None else "train"
@@ -140,13 +146,14 @@ def _gathered(
     shards: list[Key] = []
     counts = []
     for label, number in enumerate(held):
-        each = _per_image(recipe.prompts[label], recipe.per_image)
+        each = _per_image(prompts[label], recipe.per_image)
         wanted = range(number) if images is None else _ranks(label, number, images)
         counts.append(each * len(wanted))
         size = max(1, SHARD_EDITS // each)
         for place in sorted({rank // size for rank in wanted}):
             spec = EditSpec(
                 recipe=recipe,
+                prompts=prompts[label],
                 split_seed=split_seed,
                 label=label,
                 start=place * size,
@@ -155,7 +162,7 @@ def _gathered(
             needs = (recipe.pack, *((recipe.fit,) if recipe.fit else ()))
             edits = each * (spec.stop - spec.start)
             shards.append(steps.add(spec, needs, f"edit {recipe.editor.name}", edits, key_of(spec)))
-    synthetic = content_key("edits", VERSIONS["edit"], (recipe, split_seed, images))
+    synthetic = content_key("edits", VERSIONS["edit"], (recipe, prompts, split_seed, images))
     gather = GatherSpec(
         synthetic=synthetic,
         shards=tuple(shards),
@@ -172,9 +179,7 @@ def _gathered(
 def _ranks(label: int, number: int, images: ImagesSpec) -> list[int]:
     """Where the training images stand among all of their class, as `tasks.packs.select` has it."""
     left = list(range(number))
-    if images.fold is not None:
-        index, of = images.fold
-        del left[number * index // of : number * (index + 1) // of]
+    del left[held_in_fold(number, images.fold)]
     skipped = images.validation[label] if images.validation_pack is None else 0
     return left[skipped : skipped + images.training[label]]
 

@@ -1,4 +1,8 @@
-"""StudySpecs, data and finished scores become a Plan. Pure: no disk, no Ray, no torch."""
+"""StudySpecs, data and finished scores become a Plan: no Ray, no torch.
+
+Nothing is read from disk but the files of prompts and masks, and the manifests of folders, that
+settings name.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.graph import Steps, key_of
 from orchestrator.settings import Dataset, SubsetSettings
-from tasks.counting import exact, rounded, share, subset
+from tasks.counting import exact, held_in_fold, rounded, share, subset
 from tasks.errors import InputError
 from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, PackSpec
 
@@ -42,7 +42,8 @@ def real_images(
         raise InputError("dataset: no image is left to test on; give more images, or a test split")
     train_pack = pack_of(dataset, info, "train", steps)
     everything = info.splits["train"].counts
-    held = tuple(_held_out(number, fold) for number in everything)
+    folds = (held_in_fold(number, fold) for number in everything)
+    held = tuple(each.stop - each.start for each in folds)
     if fold is not None and not sum(held):
         raise InputError(
             f"folds: fold {fold[0]} of {fold[1]} holds no image, as the largest class has "
@@ -70,14 +71,6 @@ def real_images(
         test=pack_of(dataset, info, "test", steps) if fold is None else train_pack,
         num_test=sum(info.splits["test"].counts if fold is None else held),
     )
-
-
-def _held_out(number: int, fold: tuple[int, int] | None) -> int:
-    """Images of a class in a fold, as `tasks.packs.held_out` cuts them."""
-    if fold is None:
-        return 0
-    index, of = fold
-    return number * (index + 1) // of - number * index // of
 
 
 @functools.lru_cache(maxsize=4096)

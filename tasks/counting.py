@@ -140,3 +140,11 @@ def subset(
         # Fractions of one dataset are dealt from the same weights, so that they nest.
         counts = share(max_real, available if per_class is None else counts)
     return counts
+
+
+def held_in_fold(num_images: int, fold: tuple[int, int] | None) -> slice:
+    """Those of a class, in its order, that a fold (index, of so many) leaves for testing."""
+    if fold is None:
+        return slice(0, 0)
+    index, of = fold
+    return slice(num_images * index // of, num_images * (index + 1) // of)

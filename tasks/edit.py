@@ -1,13 +1,12 @@
 """Edits images of a pack: a shard of a synthetic set, or of a test set."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.editing import OVER_BUDGET, Edit
+from tasks.editing import OVER_BUDGET, Edit, Edited
 from tasks.edits.keeping import Fitted, about, editor_of, masks_of
 from tasks.edits.masks import Masks
 from tasks.edits.naming import edit_id, edit_seed, mask_seed
@@ -15,14 +14,12 @@ from tasks.edits.prompts import Prompt, chosen
 from tasks.errors import InputError
 from tasks.generation import image_info
 from tasks.packs import Pack, Pixels, ordered
-from tasks.png import png
 from tasks.results import write_result
+from tasks.shards import SHARD_FILE, labelled, png
 from tasks.specs import EditSpec, Progress, Work
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-SHARD_FILE = "shard.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +53,7 @@ def edit(
 
     Raises InputError where the editor cannot be had, or a mask cannot be used.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     images = Pack(pack)
@@ -66,38 +64,50 @@ def edit(
     masks = None
     if recipe.masks is not None:
         masks = masks_of(recipe.masks, images.classes, device)
+        if masks.digest != recipe.masks_digest:
+            raise InputError("masks were changed before they were used; run this again")
     jobs = _jobs(spec, images, masks)
     editor = editor_of(recipe.editor, device, generator, answers)
     begun = time.monotonic()
-    refused, cost, done = 0, 0.0, 0
+    refused, done = 0, 0
+    found: dict[str, Edited] = {}
     left: list[str] = []
-    with pq.ParquetWriter(out / SHARD_FILE, shard_schema(images.classes)) as writer:
+    schema = shard_schema(images.classes)
+    with pq.ParquetWriter(out / SHARD_FILE, schema) as writer:
         for start in range(0, len(jobs), editor.batch_size):
             batch = jobs[start : start + editor.batch_size]
-            edits = [_edit(job, spec, images, masks) for job in batch]
-            found = {each.id: each for each in editor.edit(edits)}
-            left += [each.left for each in found.values() if each.left]
+            # Equal images have one id, and one edit: a service would be paid twice.
+            new = {job.id: job for job in batch if job.id not in found}
+            edits = [_edit(job, spec, images, masks) for job in new.values()]
+            found |= {each.id: each for each in editor.edit(edits)} if edits else {}
+            left += [_why_left(found.get(each.id)) for each in edits]
             rows = [
                 _row(job, spec.label, images, pixels)
                 for job in batch
-                if (pixels := found[job.id].image) is not None
+                if job.id in found and (pixels := found[job.id].image) is not None
             ]
-            writer.write_table(shard_table(rows, images.classes))
+            writer.write_table(pa.Table.from_pylist(rows, schema))
             refused += len(batch) - len(rows)
-            cost += sum(each.cost_usd for each in found.values())
             done += len(batch)
             yield Progress(done=done, total=len(jobs))
-    _check_none_left(left, recipe.editor.name)
+    _check_none_left([why for why in left if why], recipe.editor.name)
     seconds = time.monotonic() - begun
     result = {
         "images": len(jobs) - refused,
         "refused": refused,
-        "cost_usd": cost,
+        "cost_usd": sum(each.cost_usd for each in found.values()),
         "seconds": seconds,
         "images_per_s": len(jobs) / max(seconds, 1e-9),
         "stamp": editor.stamp,
     }
     write_result(out, result)
+
+
+def _why_left(edited: Edited | None) -> str:
+    """Why there is neither an image nor a refusal; empty where there is one of them."""
+    if edited is None:
+        return "there is no image"
+    return edited.left
 
 
 def _check_none_left(left: Sequence[str], editor: str) -> None:
@@ -125,9 +135,7 @@ def _jobs_of(row: int, spec: EditSpec, images: Pack, masks: Masks | None) -> Ite
     recipe, source_hash = spec.recipe, images.hashes[row]
     class_name = images.classes[spec.label]
     reads_prompts = about(recipe.editor).prompt
-    for prompt, replica in chosen(
-        recipe.prompts[spec.label], source_hash, recipe.per_image, recipe.seed
-    ):
+    for prompt, replica in chosen(spec.prompts, source_hash, recipe.per_image, recipe.seed):
         of_mask = mask_seed(seed=recipe.seed, source_hash=source_hash, replica=replica)
         digest = "" if masks is None else masks.digest_of(images.sources[row], class_name, of_mask)
         name = edit_id(
@@ -159,38 +167,8 @@ def _edit(job: Job, spec: EditSpec, images: Pack, masks: Masks | None) -> Edit:
 
 
 def shard_schema(classes: tuple[str, ...]) -> "pa.Schema":
-    """Hugging Face's image schema: `datasets` reads the file as images with class names."""
-    import pyarrow as pa
-
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"names": list(classes), "_type": "ClassLabel"},
-        "source": {"dtype": "string", "_type": "Value"},
-        "source_hash": {"dtype": "string", "_type": "Value"},
-        "prompt": {"dtype": "string", "_type": "Value"},
-        "prompt_id": {"dtype": "string", "_type": "Value"},
-        "replica": {"dtype": "int64", "_type": "Value"},
-        "id": {"dtype": "string", "_type": "Value"},
-    }
-    text = json.dumps({"info": {"features": features}})
-    fields = [
-        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("label", pa.int64()),
-        ("source", pa.string()),
-        ("source_hash", pa.string()),
-        ("prompt", pa.string()),
-        ("prompt_id", pa.string()),
-        ("replica", pa.int64()),
-        ("id", pa.string()),
-    ]
-    return pa.schema(fields, metadata={"huggingface": text})
-
-
-def shard_table(rows: Sequence[dict[str, Any]], classes: tuple[str, ...]) -> "pa.Table":
-    """Rows of a shard."""
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(list(rows), schema=shard_schema(classes))
+    """Of edits."""
+    return labelled(classes, ("replica",), ("source", "source_hash", "prompt", "prompt_id", "id"))
 
 
 def _row(job: Job, label: int, images: Pack, pixels: Pixels) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Edits image files at their own size: a shard of all the edits of a folder."""
 
 import hashlib
-import io
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,12 +18,12 @@ from tasks.edits.naming import edit_id, edit_seed, mask_seed
 from tasks.errors import InputError
 from tasks.packs import Pixels
 from tasks.results import write_result
+from tasks.shards import SHARD_FILE, image_type, png
 from tasks.specs import EditFilesSpec, FileEdit, Plugin, Progress, Work, canonical
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SHARD_FILE = "shard.parquet"
 PNG_TEXT = "augury-edit"
 """Key of the text in an image's file that holds the id of its edit."""
 ROWS_AT_ONCE = 16
@@ -216,7 +215,11 @@ def _became(edited: Edited) -> str:
 
 
 def _row(edited: Edited, cost_usd: float) -> dict[str, Any]:
-    image = None if edited.image is None else {"bytes": png(edited.image, edited.id), "path": None}
+    image = (
+        None
+        if edited.image is None
+        else {"bytes": png(edited.image, (PNG_TEXT, edited.id)), "path": None}
+    )
     return {
         "image": image,
         "id": edited.id,
@@ -228,19 +231,6 @@ def _row(edited: Edited, cost_usd: float) -> dict[str, Any]:
     }
 
 
-def png(pixels: Pixels, id: str) -> bytes:
-    """An image, H × W × C, as PNG that holds the id of its edit."""
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    text = PngInfo()
-    text.add_text(PNG_TEXT, id)
-    buffer = io.BytesIO()
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.save(buffer, "PNG", pnginfo=text)
-    return buffer.getvalue()
-
-
 def shard_schema() -> "pa.Schema":
     """A row for each id; the image is null where there is none."""
     import pyarrow as pa
@@ -248,7 +238,7 @@ def shard_schema() -> "pa.Schema":
     texts = ("id", "refusal", "left")
     return pa.schema(
         [
-            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("image", image_type()),
             *((name, pa.string()) for name in texts),
             ("seed", pa.int64()),
             *((name, pa.float64()) for name in ("cost_usd", "seconds")),

@@ -14,10 +14,11 @@ from tasks.errors import InputError
 from tasks.extraction import Extractor, Features
 from tasks.features import described
 from tasks.filtering import Candidates, Filter
-from tasks.generate import SHARD_FILE, Made, Place, Sampler, shard_schema, shard_table
+from tasks.generate import Made, Place, Sampler, shard_schema, shard_table
 from tasks.generation import image_info
 from tasks.packs import Pack, Pixels, select
 from tasks.results import write_result
+from tasks.shards import SHARD_FILE
 from tasks.specs import FilterSpec, Progress, Work
 
 

@@ -1,7 +1,6 @@
 """Makes the images of a synthetic set from a fitted generator: a shard of them, or any by name."""
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ from tasks.devices import memory_peak_bytes, prepare
 from tasks.errors import InputError
 from tasks.generation import Generator, image_info, needs_sources
 from tasks.packs import Pack, Pixels, select
-from tasks.png import png
 from tasks.results import write_result
+from tasks.shards import SHARD_FILE, labelled, png
 from tasks.specs import Progress, SampleSpec, SetSpec, Work, canonical, canonical_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-SHARD_FILE = "shard.parquet"
 ENOUGH_TO_TELL = 8
 """So many flat images and no other are a collapsed generator's, and not chance."""
 
@@ -196,21 +194,8 @@ def is_flat(pixels: Pixels) -> bool:
 
 
 def shard_schema(classes: tuple[str, ...]) -> "pa.Schema":
-    """Hugging Face's image schema: `datasets` reads the file as images with class names."""
-    import pyarrow as pa
-
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"names": list(classes), "_type": "ClassLabel"},
-        "index": {"dtype": "int64", "_type": "Value"},
-        "class_index": {"dtype": "int64", "_type": "Value"},
-        "seed": {"dtype": "int64", "_type": "Value"},
-        "source": {"dtype": "string", "_type": "Value"},
-    }
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    integers = [(name, pa.int64()) for name in ("label", "index", "class_index", "seed")]
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    return pa.schema([("image", image), *integers, ("source", pa.string())], metadata)
+    """Of samples."""
+    return labelled(classes, ("index", "class_index", "seed"), ("source",))
 
 
 def shard_table(made: Sequence[Made], first_index: int, classes: tuple[str, ...]) -> "pa.Table":

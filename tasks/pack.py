@@ -12,6 +12,7 @@ from tasks import plugins
 from tasks.errors import InputError
 from tasks.packs import Example, Pack, select, split_digest, write_pack
 from tasks.results import write_result
+from tasks.shards import SHARD_FILE
 from tasks.specs import GatherSpec, PackSpec, Progress, Work
 
 
@@ -70,7 +71,7 @@ def _read(shards: Sequence[Path], wanted: Container[str] | None) -> Iterator[Exa
     from PIL import Image
 
     for shard in shards:
-        for row in pq.read_table(shard / "shard.parquet").to_pylist():
+        for row in pq.read_table(shard / SHARD_FILE).to_pylist():
             if wanted is not None and row["source"] not in wanted:
                 continue
             data = row["image"]["bytes"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.counting import held_in_fold
 from tasks.specs import Counts, ImagesSpec, Progress, Work
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def select(pack: Pack, images: ImagesSpec) -> tuple[Indices, Indices]:
     """
     chosen: tuple[list[int], list[int]] = ([], [])
     for label, rows in enumerate(ordered(pack, images.split_seed)):
-        held = _fold(len(rows), images.fold)
+        held = held_in_fold(len(rows), images.fold)
         left = rows[: held.start] + rows[held.stop :]
         validation = images.validation[label] if images.validation_pack is None else 0
         training = images.training[label]
@@ -268,15 +269,10 @@ def select(pack: Pack, images: ImagesSpec) -> tuple[Indices, Indices]:
 
 def held_out(pack: Pack, images: ImagesSpec) -> Indices:
     """The images of the fold that `images` leaves for testing, in class-major order."""
-    found = [rows[_fold(len(rows), images.fold)] for rows in ordered(pack, images.split_seed)]
+    found = [
+        rows[held_in_fold(len(rows), images.fold)] for rows in ordered(pack, images.split_seed)
+    ]
     return np.array(list(itertools.chain.from_iterable(found)), np.int64)
-
-
-def _fold(num_images: int, fold: tuple[int, int] | None) -> slice:
-    if fold is None:
-        return slice(0, 0)
-    index, of = fold
-    return slice(num_images * index // of, num_images * (index + 1) // of)
 
 
 def select_first(pack: Pack, counts: Counts, split_seed: int = 0) -> Indices:

@@ -436,8 +436,6 @@ class EditRecipe:
 
     editor: Plugin
     pack: Key
-    prompts: tuple[tuple[Any, ...], ...]
-    """Each a `tasks.edits.prompts.Prompt`, by label; an empty one for editors that read none."""
     per_image: int
     """As `tasks.edits.prompts.chosen` has it."""
     seed: int
@@ -455,11 +453,14 @@ class EditRecipe:
 class EditSpec:
     """Edits of the images `start` to `stop` of one class, ordered by sha256(split_seed, hash).
 
-    No subset is named, so a part of the data has the edits that all of it has.
+    No subset is named, so a part of the data has the edits that all of it has; nor other classes'
+    prompts, so a prompt that is changed edits its own class anew.
     """
 
     KIND: ClassVar[str] = "edit"
     recipe: EditRecipe
+    prompts: tuple[Any, ...]
+    """Of the class, each a `tasks.edits.prompts.Prompt`; an empty one where none is read."""
     split_seed: int
     label: int
     start: int

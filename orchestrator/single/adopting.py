@@ -18,8 +18,8 @@ from orchestrator.single.performing import Workplace
 from orchestrator.single.sources import Named, Source, find
 from tasks.counting import share
 from tasks.errors import InputError
-from tasks.generate import SHARD_FILE
 from tasks.reading import file_sha256
+from tasks.shards import SHARD_FILE
 from tasks.specs import FitSpec, ImagesSpec, Key, SetSpec, content_key
 
 VALIDATION = 10

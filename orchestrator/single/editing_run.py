@@ -11,9 +11,10 @@ from orchestrator.ledger import Ledger
 from orchestrator.planned import Step
 from orchestrator.single.editing_folder import EditFolder, is_full
 from orchestrator.single.watching import Bar, Lines
-from tasks.edit_files import SHARD_FILE, id_of
+from tasks.edit_files import id_of
 from tasks.editing import OVER_BUDGET
 from tasks.errors import InputError
+from tasks.shards import SHARD_FILE
 from tasks.specs import EditFilesSpec, Key, Progress
 
 if TYPE_CHECKING:

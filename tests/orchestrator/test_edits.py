@@ -11,7 +11,7 @@ from tasks.errors import InputError
 from tasks.lineage import lineage
 from tasks.packs import Example, read_all, write_pack
 from tasks.specs import EditSpec, EvaluateSpec, GatherSpec, Key, TrialSpec
-from tests.orchestrator.test_plan import planned
+from tests.orchestrator.test_plan import INFO, planned
 from tests.orchestrator.test_quality import loaded, of_kind
 
 SDEDIT = {"editor": {"name": "sdedit", "strength": 0.5}}
@@ -66,8 +66,22 @@ def test_weights_and_multipliers_draw_prompts(tmp_path: Path) -> None:
     plan = edited(tmp_path, prompted(tmp_path, multiplier=5))
     (cell,) = plan.studies[0].cells
     assert cell.num_synthetic == 5 * cell.num_real
-    recipe = of_kind(plan, "edit")[0].recipe
-    assert {prompt.weight for prompts in recipe.prompts for prompt in prompts} == {1.0}
+    shards = of_kind(plan, "edit")
+    assert {prompt.weight for shard in shards for prompt in shard.prompts} == {1.0}
+
+
+def test_a_prompt_that_is_changed_edits_its_own_class_anew(tmp_path: Path) -> None:
+    def keys(said: str) -> set[str]:
+        path = tmp_path / "prompts.json"
+        others = ", ".join(f'"{name}": "a toy"' for name in INFO.classes[1:])
+        path.write_text(f'{{"{INFO.classes[0]}": "{said}", {others}}}')
+        plan = edited(tmp_path, {"editor": "img2img", "prompts": str(path)})
+        return {key for key, step in plan.steps.items() if step.kind == "edit"}
+
+    before, after = keys("a drawing"), keys("a painting")
+    shards = of_kind(edited(tmp_path, prompted(tmp_path, "a toy")), "edit")
+    num_own = sum(shard.label == 0 for shard in shards)
+    assert len(before - after) == num_own < len(before)
 
 
 def test_sdedit_fits_the_images_of_the_cell(tmp_path: Path) -> None:

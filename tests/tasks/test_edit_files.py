@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from tasks import plugins
 from tasks.augmentation import AugmentationInfo, Batch
-from tasks.edit_files import PNG_TEXT, SHARD_FILE, edit_files, id_of
+from tasks.edit_files import PNG_TEXT, edit_files, id_of
 from tasks.edits import masks
 from tasks.edits.augmenting import MIXING, as_editor
 from tasks.edits.keeping import Fitted, about, folder_of
@@ -23,6 +23,7 @@ from tasks.edits.naming import edit_seed, mask_seed
 from tasks.errors import InputError
 from tasks.generation import ImageInfo
 from tasks.results import read_result
+from tasks.shards import SHARD_FILE
 from tasks.specs import EditFilesSpec, FileEdit
 from tests.tasks.own_editors import own_editors
 

@@ -18,11 +18,12 @@ from tasks.errors import InputError
 from tasks.extractor import fit_extractor
 from tasks.filter import filter_set
 from tasks.filters import blank, bottom_fraction, clip_score, confidence, near_duplicate
-from tasks.generate import SHARD_FILE, shard_schema
+from tasks.generate import shard_schema
 from tasks.generators import vae
 from tasks.pack import gather
 from tasks.packs import Pack, read_all, select
 from tasks.results import read_result
+from tasks.shards import SHARD_FILE
 from tasks.specs import ExtractorSpec, FilterSpec, GatherSpec, Plugin, SampleSpec, SetSpec
 from tests.tasks.synthesis import COUNTS, IMAGES, a_set, fitted, make_shard, pixels_of, read_rows
 from tests.tasks.tiny_clip import write_clip

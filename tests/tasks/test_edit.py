@@ -1,0 +1,158 @@
+"""A shard of edits of a pack: every edit named by what it is, and whole or not there."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tasks import plugins
+from tasks.edit import edit
+from tasks.edits.masks import open_masks
+from tasks.edits.prompts import Prompt
+from tasks.edits.strokes import Strokes
+from tasks.errors import InputError
+from tasks.pack import gather
+from tasks.packs import Example, Pack, ordered, read_all, write_pack
+from tasks.results import read_result
+from tasks.shards import SHARD_FILE
+from tasks.specs import EditRecipe, EditSpec, GatherSpec, ImagesSpec
+from tests.tasks.own_editors import own_editors
+
+CLASSES = ("cat", "dog")
+NUM_IMAGES = 6
+PROMPTS = (Prompt(id="pa", text="of glass"), Prompt(id="pb", text="in a forbidden place"))
+
+
+@pytest.fixture(autouse=True)
+def _named() -> Iterator[None]:
+    with own_editors():
+        yield
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """Six images of each class, two cats of them alike."""
+    rng = np.random.default_rng(0)
+    out = tmp_path / "pack"
+    out.mkdir()
+    examples = []
+    for label, name in enumerate(CLASSES):
+        for index in range(NUM_IMAGES):
+            number = 0 if (label, index) == (0, 1) else index
+            examples.append(
+                Example(
+                    pixels=np.full((8, 8, 1), 50 + 20 * number + label, np.uint8)
+                    + rng.integers(0, 2, (8, 8, 1), np.uint8) * (number != 0),
+                    label=label,
+                    source=f"{name}/{index}.png",
+                    sha256=f"{10 * label + number:064d}",
+                )
+            )
+    read_all(write_pack(out, lambda: examples, CLASSES, None, len(examples)))
+    return out
+
+
+def spec_of(tmp_path: Path, **changes: Any) -> EditSpec:
+    config = plugins.module("editors", "negative").Config(
+        log=str(tmp_path / "log"), trouble=str(tmp_path / "trouble")
+    )
+    editor = plugins.plugin("editors", "negative", config)
+    recipe = EditRecipe(editor=editor, pack="pack", per_image=1, seed=3)
+    spec = EditSpec(recipe=recipe, prompts=PROMPTS, split_seed=0, label=0, start=0, stop=NUM_IMAGES)
+    return replace(spec, **changes)
+
+
+def run(spec: EditSpec, pack: Path, out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    out.mkdir()
+    read_all(edit(spec, pack, None, None, out, "cpu"))
+    return pq.read_table(out / SHARD_FILE).to_pylist(), read_result(out)
+
+
+def test_every_image_has_an_edit_by_every_prompt(pack: Path, tmp_path: Path) -> None:
+    rows, result = run(spec_of(tmp_path), pack, tmp_path / "out")
+    assert (result["images"], result["refused"]) == (2 * NUM_IMAGES, 0)
+    places = {(row["source"], row["prompt_id"], row["replica"]) for row in rows}
+    assert places == {(f"cat/{i}.png", p.id, 0) for i in range(NUM_IMAGES) for p in PROMPTS}
+    assert {row["label"] for row in rows} == {0}
+    assert result["stamp"] == {"dtype": "uint8"}
+
+
+def test_equal_images_are_edited_once(pack: Path, tmp_path: Path) -> None:
+    config = plugins.module("editors", "negative").Config(
+        log=str(tmp_path / "log"), batch_size=2 * NUM_IMAGES
+    )
+    spec = spec_of(tmp_path)
+    spec = replace(
+        spec,
+        recipe=replace(spec.recipe, editor=plugins.plugin("editors", "negative", config)),
+    )
+    rows, _ = run(spec, pack, tmp_path / "out")
+    twins = [r["image"]["bytes"] for r in rows if r["source"] in ("cat/0.png", "cat/1.png")]
+    assert len(set(twins)) == 2 < len(twins) == 4
+    asked = [line for line in (tmp_path / "log").read_text().split("\n") if "edit" in line]
+    assert len(asked) == len(set(asked)) == 2 * (NUM_IMAGES - 1)
+
+
+def test_bytes_do_not_depend_on_the_cut_into_shards(pack: Path, tmp_path: Path) -> None:
+    whole, _ = run(spec_of(tmp_path), pack, tmp_path / "whole")
+    parts = [
+        row
+        for start in range(0, NUM_IMAGES, 2)
+        for row in run(
+            spec_of(tmp_path, start=start, stop=start + 2), pack, tmp_path / f"part {start}"
+        )[0]
+    ]
+    assert parts == whole
+
+
+def test_what_is_refused_is_counted_and_not_made(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "trouble").write_text("refuse")
+    rows, result = run(spec_of(tmp_path), pack, tmp_path / "out")
+    assert (result["images"], result["refused"]) == (NUM_IMAGES, NUM_IMAGES)
+    assert {row["prompt_id"] for row in rows} == {"pa"}
+
+
+def test_a_shard_with_edits_left_to_do_is_not_there(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "trouble").write_text("forget")
+    with pytest.raises(ConnectionError, match=r"edits are left to do \(there is no image\)"):
+        run(spec_of(tmp_path), pack, tmp_path / "out")
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_masks_are_kept_to_and_must_be_those_of_the_plan(pack: Path, tmp_path: Path) -> None:
+    masks = Strokes(max_coverage=0.4)
+    spec = spec_of(tmp_path)
+    recipe = replace(spec.recipe, masks=masks, masks_digest=open_masks(masks, CLASSES).digest)
+    rows, _ = run(replace(spec, recipe=recipe), pack, tmp_path / "out")
+    whole, _ = run(spec, pack, tmp_path / "whole")
+    assert {row["id"] for row in rows}.isdisjoint({row["id"] for row in whole})
+    changed = replace(spec, recipe=replace(recipe, masks_digest="0" * 64))
+    with pytest.raises(InputError, match="masks were changed before they were used"):
+        run(changed, pack, tmp_path / "changed")
+
+
+def test_a_subset_gathers_the_edits_of_its_own_images(pack: Path, tmp_path: Path) -> None:
+    shards = []
+    for label in range(len(CLASSES)):
+        run(spec_of(tmp_path, label=label), pack, tmp_path / f"shard {label}")
+        shards.append(tmp_path / f"shard {label}")
+    images = ImagesSpec(pack="pack", split_seed=0, validation=(1, 1), training=(2, 3))
+    out = tmp_path / "gathered"
+    out.mkdir()
+    gathering = GatherSpec(
+        synthetic="set", shards=("a", "b"), classes=CLASSES, size=None, sources=images
+    )
+    read_all(gather(gathering, shards, out, 10, pack))
+    found, real = Pack(out), Pack(pack)
+    by_class = [np.bincount(found.labels, minlength=2).tolist()]
+    assert by_class == [[4, 6]]
+    wanted = {
+        real.sources[row]
+        for label, number in enumerate(images.training)
+        for row in ordered(real, 0)[label][1 : 1 + number]
+    }
+    assert {source.partition("#")[0] for source in found.sources} == wanted
