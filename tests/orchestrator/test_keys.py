@@ -22,6 +22,7 @@ from orchestrator.inputs import identify
 from orchestrator.overlay import merge
 from orchestrator.plan import VERSIONS, Plan, Step, make_plan, sources
 from orchestrator.settings import (
+    EditSettings,
     ImbalanceSettings,
     MixingSettings,
     SetSettings,
@@ -32,6 +33,8 @@ from orchestrator.settings import (
 from orchestrator.study import StudySpec, load_study
 from tasks import plugins
 from tasks.classifiers._checkpoints import BY_CONTENT
+from tasks.editing import About
+from tasks.edits import masks
 from tasks.errors import InputError
 from tasks.specs import DatasetInfo, NotHashed, SplitInfo, canonical_json, content_key
 
@@ -206,6 +209,8 @@ REQUIRED: dict[str, Document] = {
 }
 """Settings without which a file cannot be named."""
 GENERATOR_PLACE = ("synthetic", "made", "generator")
+EDITS_PLACE = ("synthetic", "edited")
+PROMPTS = Path(__file__).with_name("prompts.txt")
 PLACES = {
     "datasets": ("dataset",),
     "augmentations": ("train", "augmentation"),
@@ -238,6 +243,25 @@ def all_settings() -> Iterator[Setting]:
         yield from section(name, module.Config, GENERATOR_PLACE, around)
         sampling = (*GENERATOR_PLACE, "sampling")
         yield from section(f"{name}.sampling", module.Sampling, sampling, around)
+    yield from section("edits", EditSettings, EDITS_PLACE, edits("sdedit"))
+    for name in plugins.names("editors"):
+        config = plugins.module("editors", name).Config
+        yield from section(name, config, (*EDITS_PLACE, "editor"), edits(name))
+    for name, mask in masks.OF_THEMSELVES.items():
+        around = merge(edits("sdedit"), nested((*EDITS_PLACE, "mask"), {"name": name}))
+        own = section(name, type(mask), (*EDITS_PLACE, "mask"), around)
+        yield from (setting for setting in own if setting.field != "name")
+
+
+def edits(name: str) -> Document:
+    """A set of edited images by this editor, with what it needs."""
+    about: About = plugins.module("editors", name).ABOUT
+    document: Document = {"editor": {"name": name}}
+    if about.prompt:
+        document["prompts"] = str(PROMPTS)
+    if about.mask:
+        document["mask"] = "full"
+    return {"synthetic": {"edited": document}, "sets": ["edited"]}
 
 
 CYCLICAL: Document = {"synthetic": {"made": {"generator": {"annealing": "cyclical"}}}}
@@ -275,6 +299,9 @@ BESIDE: dict[str, Document] = {
 }
 """What a field needs said beside it to be legal, or to matter."""
 
+FROM_FILES = ("img2img", "instruct_pix2pix", "sdxl_inpaint", "flux_fill", "flux_kontext")
+"""Editors that take a single file, which a `config` describes."""
+
 CHOSEN: dict[str, Any] = {
     "split.mean": [0.3],
     "split.std": [0.3],
@@ -299,6 +326,10 @@ CHOSEN: dict[str, Any] = {
     "train.milestones": [10, 20],
     "timm.architecture": "resnet18",
     "train.optimizer": "adamw",
+    "sdedit.ddpm": {"steps": 10},
+    "flux_fill.max_tokens": 256,
+    "flux_kontext.max_tokens": 256,
+    **{f"{name}.config": "somebody/pipeline" for name in FROM_FILES},
 }
 """Alternatives where the default tells nothing, or is not what stands in `BASE`."""
 
@@ -316,6 +347,9 @@ def nested(place: tuple[str, ...], value: Any) -> Any:
 FILLED_IN = (
     *("timm.weights", "transformers.folder", "clip.folder", "dinov2.folder", "inception.file"),
     *("clip_score.folder", "bottom_fraction.folder", "clip_guided.folder"),
+    *(f"{name}.config_folder" for name in FROM_FILES),
+    *(f"{name}.folder" for name in (*FROM_FILES, "kandinsky_inpaint", "qwen_image_edit")),
+    "kandinsky_inpaint.prior_folder",
 )
 """Where planning found local weights that it names by content: no study says it."""
 SETTINGS = {setting.label: setting for setting in all_settings() if setting.label not in FILLED_IN}
