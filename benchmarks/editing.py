@@ -86,14 +86,7 @@ def main() -> None:
 
 def speed(asked: Any, folder: Path) -> dict[str, Any]:
     """Images/s of both, and their ratio in each round."""
-    # Another package on the path may be called `tests` too.
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.tasks import tiny_pipelines
-
-    checkpoint = tiny_pipelines.stable_diffusion(
-        folder / "pipeline", "StableDiffusionInstructPix2PixPipeline", in_channels=8
-    )
-    _enlarge(checkpoint, FULL if asked.full else SMALL)
+    checkpoint = random_checkpoint(folder / "pipeline", FULL if asked.full else SMALL)
     config = instruct_pix2pix.Config(checkpoint=str(checkpoint), steps=asked.steps, size=asked.side)
     editor: Editor = instruct_pix2pix.build(config, Given(device=asked.device))
     plain = untyped.StableDiffusionInstructPix2PixPipeline.from_pretrained(checkpoint)
@@ -141,12 +134,20 @@ def speed(asked: Any, folder: Path) -> dict[str, Any]:
     }
 
 
-def _enlarge(checkpoint: Path, changes: dict[str, Any]) -> None:
-    """Put a larger U-Net with random weights in the place of the tiny one."""
+def random_checkpoint(folder: Path, network: dict[str, Any]) -> Path:
+    """Write a pipeline of random weights whose U-Net is as `network` says."""
+    # Another package on the path may be called `tests` too.
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.tasks import tiny_pipelines
+
+    checkpoint = tiny_pipelines.stable_diffusion(
+        folder, "StableDiffusionInstructPix2PixPipeline", in_channels=8
+    )
     kind = untyped.UNet2DConditionModel
     known = kind.load_config(checkpoint / "unet")
     torch.manual_seed(0)
-    kind.from_config({**known, **changes}).save_pretrained(checkpoint / "unet")
+    kind.from_config({**known, **network}).save_pretrained(checkpoint / "unet")
+    return checkpoint
 
 
 # Strengths

@@ -115,7 +115,8 @@ def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
         case LineageSpec():
             from tasks.lineage import lineage
 
-            return lineage(spec, ledger.fetch("pack", spec.test), out)
+            trained, test = fetch_pack(ledger, spec.images), fetch_pack(ledger, spec.test)
+            return lineage(spec, trained, test, out)
         case CasSpec():
             from tasks.cas import cas
 

@@ -112,7 +112,8 @@ class _Fold:
         ]
         # Sorted by key, so that the order in which sets are named does not count.
         taken = sorted((each for each in found if each is not None), key=lambda each: each.pack)
-        gates = tuple(each.lineage for each in taken if each.lineage is not None)
+        checks = (real.lineage, *(each.lineage for each in taken))
+        gates = tuple(key for key in checks if key is not None)
         if quality is not None:
             asked = (quality.add(each, real, cell) for each in taken)
             gates += tuple(gate for gate in asked if gate is not None)

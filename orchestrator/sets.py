@@ -2,18 +2,15 @@
 
 import functools
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from orchestrator.edited import edited_set
 from orchestrator.graph import Steps, key_of
 from orchestrator.mixed import known, missing
 from orchestrator.planned import VERSIONS
-from orchestrator.real import RealImages, scaled
+from orchestrator.real import RealImages, lineage_of, scaled
 from orchestrator.settings import CellSettings, EditedSet, FolderSet, GeneratedSet, SubsetSettings
 from tasks import plugins
 from tasks.errors import InputError, nearest
-from tasks.lineage import MANIFEST
-from tasks.reading import file_sha256
 from tasks.reference import reference_model, reference_recipe
 from tasks.specs import (
     CellSpec,
@@ -24,7 +21,6 @@ from tasks.specs import (
     GatherSpec,
     ImagesSpec,
     Key,
-    LineageSpec,
     PackSpec,
     Plugin,
     SampleSpec,
@@ -55,7 +51,7 @@ class Taken:
     shards: tuple[Key, ...] = ()
     filter: Key | None = None
     lineage: Key | None = None
-    """What looks for edits of test images, in a folder that says what it was made from."""
+    """What looks for edits of test images in a folder, whose files say what they were made from."""
 
     def images(self) -> SyntheticImages:
         """As a trial has it, in the label order of the pack."""
@@ -125,18 +121,10 @@ def _folder(
         counts=tuple(of_dataset),
         labels=labels,
         source=each,
-        lineage=_lineage(name, each, real, steps),
+        lineage=lineage_of(f"synthetic.{name}.folder", pack, real.test, steps)
+        if real.num_test
+        else None,
     )
-
-
-def _lineage(name: str, each: FolderSet, real: RealImages, steps: Steps) -> Key | None:
-    manifest = Path(each.reader.config.root) / MANIFEST
-    if not manifest.is_file():
-        return None
-    spec = LineageSpec(
-        digest=file_sha256(manifest), test=real.test, manifest=str(manifest.absolute()), name=name
-    )
-    return steps.add(spec, (real.test,), f"lineage of {name}", 1, key_of(spec))
 
 
 def _edited(name: str, each: EditedSet, real: RealImages, steps: Steps) -> Taken:

@@ -13,6 +13,7 @@ from tasks.edits.naming import edit_id, edit_seed, mask_seed
 from tasks.edits.prompts import Prompt, chosen
 from tasks.errors import InputError
 from tasks.generation import image_info
+from tasks.origins import KEY, origins_of
 from tasks.packs import Pack, Pixels, ordered
 from tasks.results import write_result
 from tasks.shards import SHARD_FILE, labelled, png
@@ -68,6 +69,7 @@ def edit(
             raise InputError("masks were changed before they were used; run this again")
     jobs = _jobs(spec, images, masks)
     editor = editor_of(recipe.editor, device, generator, answers)
+    origins = images.origins
     begun = time.monotonic()
     refused, done = 0, 0
     found: dict[str, Edited] = {}
@@ -82,7 +84,7 @@ def edit(
             found |= {each.id: each for each in editor.edit(edits)} if edits else {}
             left += [_why_left(found.get(each.id)) for each in edits]
             rows = [
-                _row(job, spec.label, images, pixels)
+                _row(job, spec.label, images, origins[job.source], pixels)
                 for job in batch
                 if job.id in found and (pixels := found[job.id].image) is not None
             ]
@@ -171,12 +173,16 @@ def shard_schema(classes: tuple[str, ...]) -> "pa.Schema":
     return labelled(classes, ("replica",), ("source", "source_hash", "prompt", "prompt_id", "id"))
 
 
-def _row(job: Job, label: int, images: Pack, pixels: Pixels) -> dict[str, Any]:
+def _row(
+    job: Job, label: int, images: Pack, named: tuple[str, ...], pixels: Pixels
+) -> dict[str, Any]:
+    source_hash = images.hashes[job.source]
+    origins = origins_of(source_hash, images.image(job.source), named)
     return {
-        "image": {"bytes": png(pixels), "path": None},
+        "image": {"bytes": png(pixels, {KEY: " ".join(origins)}), "path": None},
         "label": label,
         "source": images.sources[job.source],
-        "source_hash": images.hashes[job.source],
+        "source_hash": source_hash,
         "prompt": job.prompt.text,
         "prompt_id": job.prompt.id,
         "replica": job.replica,

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from tasks.edits.mask_files import File, Folder, PerClass
 from tasks.edits.masks import Masks
 from tasks.edits.naming import edit_id, edit_seed, mask_seed
 from tasks.errors import InputError
+from tasks.origins import KEY, origins_of, read_origins
 from tasks.packs import Pixels
 from tasks.results import write_result
 from tasks.shards import SHARD_FILE, image_type, png
@@ -79,7 +80,7 @@ def edit_files(
         for edited in editing.all():
             counts[_became(edited)] += len(editing.wanted[edited.id])
             cost_usd += edited.cost_usd
-            rows.append(_row(edited, editing.price_usd(edited)))
+            rows.append(_row(edited, editing.texts(edited.id), editing.price_usd(edited)))
             if len(rows) >= ROWS_AT_ONCE:
                 writer.write_table(_table(rows))
                 rows = []
@@ -114,6 +115,7 @@ class _Editing:
             self.wanted.setdefault(id, []).append(each)
         self._device, self._fitted, self._answers = device, fitted, answers
         self._last: tuple[str, Pixels] | None = None
+        self._origins: dict[str, tuple[str, ...]] = {}
         self._kept: FolderAnswers | None = None
 
     def all(self) -> Iterator[Edited]:
@@ -134,6 +136,11 @@ class _Editing:
             forget()
         for id in waiting:
             yield Edited(id=id, image=None, left=self.stopped)
+
+    def texts(self, id: str) -> dict[str, str]:
+        """What the image of an edit says of itself; its id stands first, for who looks for it."""
+        origins = self._origins.get(self.wanted[id][0].sha256, ())
+        return {PNG_TEXT: id, KEY: " ".join(origins)}
 
     def price_usd(self, edited: Edited) -> float:
         """What an edit cost, whichever run paid for it."""
@@ -183,6 +190,7 @@ class _Editing:
         if hashlib.sha256(data).hexdigest() != each.sha256:
             raise InputError(f"{path}: was changed while it was to be edited; run this again")
         image = decode(data, str(path))
+        self._origins[each.sha256] = origins_of(each.sha256, image, read_origins(data))
         self._last = (each.sha256, image)
         return image
 
@@ -214,12 +222,10 @@ def _became(edited: Edited) -> str:
     return "refused" if edited.refusal else "left"
 
 
-def _row(edited: Edited, cost_usd: float) -> dict[str, Any]:
-    image = (
-        None
-        if edited.image is None
-        else {"bytes": png(edited.image, (PNG_TEXT, edited.id)), "path": None}
-    )
+def _row(edited: Edited, texts: Mapping[str, str], cost_usd: float) -> dict[str, Any]:
+    image = None
+    if edited.image is not None:
+        image = {"bytes": png(edited.image, texts), "path": None}
     return {
         "image": image,
         "id": edited.id,

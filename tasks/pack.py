@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks import plugins
 from tasks.errors import InputError
+from tasks.origins import read_origins
 from tasks.packs import Example, Pack, select, split_digest, write_pack
 from tasks.results import write_result
 from tasks.shards import SHARD_FILE
@@ -81,6 +82,7 @@ def _read(shards: Sequence[Path], wanted: Container[str] | None) -> Iterator[Exa
                 label=row["label"],
                 source=_name(row),
                 sha256=hashlib.sha256(data).hexdigest(),
+                origins=read_origins(data),
             )
 
 

@@ -34,6 +34,8 @@ class Example:
     """Its name inside the split, unique: `class/relative path`, or an index."""
     sha256: str
     """Of the file's bytes, or of the pixels where there is no file."""
+    origins: tuple[str, ...] = ()
+    """Hashes of what it was made from, as `tasks.origins` reads them."""
 
 
 def split_digest(lines: Iterable[tuple[str, str, str]]) -> str:
@@ -121,7 +123,7 @@ def _write(
     channels: int | None,
     total: int,
 ) -> Work:
-    rows: list[tuple[str, str, int, int, int, int]] = []
+    rows: list[tuple[str, str, int, int, int, int, str]] = []
     shapes: set[tuple[int, ...]] = set()
     offset = 0
     with (out / "pixels.bin").open("wb") as file:
@@ -140,7 +142,8 @@ def _write(
                 raise _Uneven("shape")
             file.write(np.ascontiguousarray(pixels).tobytes())
             height, width = pixels.shape[:2]
-            rows.append((example.sha256, example.source, example.label, height, width, offset))
+            place = (example.label, height, width, offset)
+            rows.append((example.sha256, example.source, *place, " ".join(example.origins)))
             offset += pixels.size
             if len(rows) % 1000 == 0:
                 yield Progress(done=min(len(rows), total), total=total)
@@ -156,15 +159,22 @@ def _write(
     yield Progress(done=total, total=total)
 
 
-def _write_manifest(out: Path, rows: list[tuple[str, str, int, int, int, int]]) -> None:
+def _write_manifest(out: Path, rows: list[tuple[str, str, int, int, int, int, str]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = ("sha256", "source", "label", "height", "width", "offset")
-    types = (pa.string(), pa.string(), pa.int64(), pa.int32(), pa.int32(), pa.int64())
-    columns = list(zip(*rows, strict=True)) or [()] * len(names)
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
-    pq.write_table(pa.table(arrays, names=list(names)), out / "manifest.parquet")
+    types = {
+        "sha256": pa.string(),
+        "source": pa.string(),
+        "label": pa.int64(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "offset": pa.int64(),
+        "origins": pa.string(),
+    }
+    columns = list(zip(*rows, strict=True)) or [()] * len(types)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, types.values(), strict=True)]
+    pq.write_table(pa.table(arrays, names=list(types)), out / "manifest.parquet")
 
 
 class Pack:
@@ -185,6 +195,7 @@ class Pack:
         self.labels: npt.NDArray[np.int64] = manifest["label"].to_numpy()
         self.hashes: list[str] = manifest["sha256"].to_pylist()
         self.sources: list[str] = manifest["source"].to_pylist()
+        self._origins = manifest["origins"] if "origins" in manifest.column_names else None
         self._heights = manifest["height"].to_numpy()
         self._widths = manifest["width"].to_numpy()
         self._offsets = manifest["offset"].to_numpy()
@@ -210,6 +221,13 @@ class Pack:
         start = int(self._offsets[index])
         stop = start + height * width * self.channels
         return self._flat[start:stop].reshape(height, width, self.channels)
+
+    @property
+    def origins(self) -> list[tuple[str, ...]]:
+        """Hashes of what each image was made from; none where it is no edit."""
+        if self._origins is None:  # a pack of before there were edits
+            return [()] * len(self)
+        return [tuple(text.split()) for text in self._origins.to_pylist()]
 
     @property
     def whole(self) -> Pixels:

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,19 +16,18 @@ if TYPE_CHECKING:
 SHARD_FILE = "shard.parquet"
 
 
-def png(pixels: Pixels, text: tuple[str, str] | None = None) -> bytes:
+def png(pixels: Pixels, texts: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """An image, H × W × 1 or 3, as a PNG file.
 
     Args:
-        text: key and value of what the file says beside its pixels.
+        texts: what the file says beside its pixels, by key.
     """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    said = None
-    if text is not None:
-        said = PngInfo()
-        said.add_text(*text)
+    said = PngInfo()
+    for key, text in texts.items():
+        said.add_text(key, text)
     plain = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(plain)).save(buffer, "PNG", pnginfo=said)

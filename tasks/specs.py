@@ -398,15 +398,14 @@ class GateSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class LineageSpec:
-    """Stop the trials on a folder that says itself that it holds edits of test images."""
+    """Stop the trials on images whose files say that they are edits of test images."""
 
     KIND: ClassVar[str] = "lineage"
-    digest: str
-    """sha256 of the folder's manifest."""
+    images: Key
+    """The pack of what is trained on."""
     test: Key
-    manifest: Annotated[str, NotHashed()]
-    name: Annotated[str, NotHashed()] = ""
-    """Of the set, for the message."""
+    name: Annotated[str, NotHashed()]
+    """Where a study says what is trained on, for the message."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ def reached(files: tuple[str, ...]) -> set[str]:
 
 SHARED = (
     *("tasks/clip.py", "tasks/copies.py", "tasks/counting.py", "tasks/neighbours.py"),
-    "tasks/shards.py",
+    *("tasks/origins.py", "tasks/shards.py"),
     "tasks/generators/ddpm.py",  # of which clip_guided is built
 )
 """Modules that files of a kind rest on, beside networks and those that begin with `_`."""

@@ -10,6 +10,7 @@ import numpy as np
 from tasks.datasets._decode import decode
 from tasks.datasets._splits import Contents
 from tasks.errors import InputError
+from tasks.origins import read_origins
 from tasks.packs import Example, Pixels
 from tasks.reading import FileFacts, Row, file_sha256
 
@@ -79,7 +80,13 @@ class FileStore:
                 raise
             sha = hashlib.sha256(data).hexdigest()
             pixels = self._finished(pixels, file)
-            yield Example(pixels=pixels, label=file.label, source=file.source, sha256=sha)
+            yield Example(
+                pixels=pixels,
+                label=file.label,
+                source=file.source,
+                sha256=sha,
+                origins=read_origins(data),
+            )
 
     def _finished(self, pixels: Pixels, file: File) -> Pixels:
         if file.box is not None:

@@ -14,6 +14,7 @@ from tasks.datasets._files import is_image, readable
 from tasks.datasets._paths import inside
 from tasks.datasets._splits import SPLIT_NAMES, Contents
 from tasks.errors import InputError
+from tasks.origins import read_origins
 from tasks.packs import Example
 from tasks.reading import FileFacts, Row, file_sha256
 
@@ -103,7 +104,13 @@ class TableStore:
                     continue
                 raise
             sha = hashlib.sha256(data).hexdigest()
-            yield Example(pixels=pixels, label=label, source=cell.source, sha256=sha)
+            yield Example(
+                pixels=pixels,
+                label=label,
+                source=cell.source,
+                sha256=sha,
+                origins=read_origins(data),
+            )
 
     @functools.cached_property
     def _splits(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ from tasks.reading import DataMissing
 from tasks.specs import STRICT, Locator, NotHashed
 
 VERSION = 1
+MAY_HOLD_EDITS = True
+"""What users put there may be made from other images, which is looked for."""
 SAVED = ("dataset_dict.json", "state.json")
 """Written by `save_to_disk`."""
 

@@ -18,6 +18,8 @@ from tasks.reading import DataMissing
 from tasks.specs import STRICT, Locator, NotHashed
 
 VERSION = 1
+MAY_HOLD_EDITS = True
+"""What users put there may be made from other images, which is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -3,14 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from orchestrator.plan import Plan
 from tasks.errors import InputError
-from tasks.lineage import lineage
-from tasks.packs import Example, read_all, write_pack
-from tasks.specs import EditSpec, EvaluateSpec, GatherSpec, Key, TrialSpec
+from tasks.specs import EditSpec, EvaluateSpec, GatherSpec, Key, LineageSpec, TrialSpec
 from tests.orchestrator.test_plan import INFO, planned
 from tests.orchestrator.test_quality import loaded, of_kind
 
@@ -111,34 +108,28 @@ def test_edited_test_images_are_tested_on_and_never_trained_on(tmp_path: Path) -
     assert dict(plan.studies[0].further) == {"shifted": plan.studies[0].num_test}
 
 
-def test_a_folder_of_edits_of_test_images_stops_its_trials(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def test_a_folder_is_looked_through_for_edits_of_test_images(tmp_path: Path) -> None:
+    plan = edited(tmp_path, {"folder": str(tmp_path / "edits")})
+    (spec,) = of_kind(plan, "lineage")
+    assert isinstance(spec, LineageSpec)
+    (key,) = (key for key, step in plan.steps.items() if step.kind == "lineage")
+    trials = [step for step in plan.steps.values() if step.kind == "trial"]
+    assert trials
+    for trial in trials:
+        assert key in trial.needs
+        assert isinstance(trial.spec, TrialSpec)
+        assert spec.images in {each.pack for each in trial.spec.cell.sets}
+    tested = {spec.test for spec in of_kind(plan, "evaluate") if isinstance(spec, EvaluateSpec)}
+    assert tested == {spec.test}
 
-    tested = Example(pixels=np.zeros((4, 4, 1), np.uint8), label=0, source="a.png", sha256="a" * 64)
-    pack = tmp_path / "pack"
-    pack.mkdir()
-    read_all(write_pack(pack, lambda: [tested], ["0"], None, 1))
-    edits = tmp_path / "edits"
-    edits.mkdir()
-    plan = edited(tmp_path, {"folder": str(edits)})
-    assert not of_kind(plan, "lineage")
-    for sources, leaks in ((["b" * 64, "c" * 64], False), (["b" * 64, "a" * 64], True)):
-        rows = {"file": ["0/b.png", "0/a.png"], "source_sha256": sources}
-        pq.write_table(pa.table(rows), edits / "manifest.parquet")
-        plan = edited(tmp_path, {"folder": str(edits)})
-        (spec,) = of_kind(plan, "lineage")
-        (key,) = (key for key, step in plan.steps.items() if step.kind == "lineage")
-        trials = [step for step in plan.steps.values() if step.kind == "trial"]
-        assert trials
-        assert all(key in step.needs for step in trials)
-        out = tmp_path / f"out {leaks}"
-        out.mkdir()
-        if not leaks:
-            read_all(lineage(spec, pack, out))
-            continue
-        with pytest.raises(InputError, match="1 of 2 images are edits of images that are tested"):
-            read_all(lineage(spec, pack, out))
+
+def test_training_images_of_ones_own_are_looked_through_too(tmp_path: Path) -> None:
+    folder = {"name": "image_folder", "root": str(tmp_path)}
+    plan = edited(tmp_path, SDEDIT, dataset=folder)
+    (spec,) = of_kind(plan, "lineage")
+    assert isinstance(spec, LineageSpec)
+    assert spec.images in {trial.cell.images.pack for trial in of_kind(plan, "trial")}
+    assert not of_kind(edited(tmp_path, SDEDIT), "lineage")
 
 
 REFUSED = [

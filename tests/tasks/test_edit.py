@@ -15,6 +15,7 @@ from tasks.edits.masks import open_masks
 from tasks.edits.prompts import Prompt
 from tasks.edits.strokes import Strokes
 from tasks.errors import InputError
+from tasks.origins import pixels_sha256, read_origins
 from tasks.pack import gather
 from tasks.packs import Example, Pack, ordered, read_all, write_pack
 from tasks.results import read_result
@@ -156,3 +157,18 @@ def test_a_subset_gathers_the_edits_of_its_own_images(pack: Path, tmp_path: Path
         for row in ordered(real, 0)[label][1 : 1 + number]
     }
     assert {source.partition("#")[0] for source in found.sources} == wanted
+    hashes = dict(zip(real.sources, real.hashes, strict=True))
+    for source, origins in zip(found.sources, found.origins, strict=True):
+        assert hashes[source.partition("#")[0]] in origins
+
+
+def test_an_edit_names_what_its_source_was_made_from(tmp_path: Path) -> None:
+    out = tmp_path / "pack"
+    out.mkdir()
+    pixels = np.full((8, 8, 1), 50, np.uint8)
+    source = Example(pixels=pixels, label=0, source="a", sha256="f" * 64, origins=("e" * 64,))
+    read_all(write_pack(out, lambda: [source], CLASSES, None, 1))
+    rows, _ = run(spec_of(tmp_path, stop=1), out, tmp_path / "shard")
+    for row in rows:
+        found = read_origins(row["image"]["bytes"])
+        assert found == tuple(sorted(("e" * 64, "f" * 64, pixels_sha256(pixels))))

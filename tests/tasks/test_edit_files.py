@@ -22,6 +22,7 @@ from tasks.edits.keeping import Fitted, about, folder_of
 from tasks.edits.naming import edit_seed, mask_seed
 from tasks.errors import InputError
 from tasks.generation import ImageInfo
+from tasks.origins import pixels_sha256, read_origins
 from tasks.results import read_result
 from tasks.shards import SHARD_FILE
 from tasks.specs import EditFilesSpec, FileEdit
@@ -113,6 +114,7 @@ def test_every_edit_is_made_once_at_the_size_of_its_image(root: Path, tmp_path: 
         image, source = opened(rows[id]), pixels(root / each.source)
         assert np.asarray(image).shape == source.shape
         assert image.text[PNG_TEXT] == id  # type: ignore[attr-defined]
+        assert set(read_origins(rows[id]["image"]["bytes"])) == {each.sha256, pixels_sha256(source)}
         assert rows[id]["seed"] == edit_seed(id)
         off = np.asarray(image).astype(int) - (255 - source.astype(int))
         assert 0 <= off.min() <= off.max() < 10
