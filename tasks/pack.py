@@ -11,7 +11,7 @@ import numpy as np
 from tasks import plugins
 from tasks.errors import InputError
 from tasks.origins import read_origins
-from tasks.packs import Example, Pack, select, split_digest, write_pack
+from tasks.packs import Example, Pack, split_digest, training_sources, write_pack
 from tasks.results import write_result
 from tasks.shards import SHARD_FILE
 from tasks.specs import GatherSpec, PackSpec, Progress, Work
@@ -57,8 +57,7 @@ def gather(
     started = time.perf_counter()
     wanted = None
     if spec.sources is not None and sources is not None:
-        real = Pack(sources)
-        wanted = {real.sources[row] for row in select(real, spec.sources)[1].tolist()}
+        wanted = training_sources(Pack(sources), spec.sources)
     yield from write_pack(out, lambda: _read(shards, wanted), spec.classes, spec.size, total)
     num_images = len(Pack(out))
     write_result(out, {"images": num_images, "seconds": time.perf_counter() - started})

@@ -285,6 +285,11 @@ def select(pack: Pack, images: ImagesSpec) -> tuple[Indices, Indices]:
     return np.array(chosen[0], np.int64), np.array(chosen[1], np.int64)
 
 
+def training_sources(pack: Pack, images: ImagesSpec) -> frozenset[str]:
+    """Names of the training images of a subset."""
+    return frozenset(pack.sources[row] for row in select(pack, images)[1].tolist())
+
+
 def held_out(pack: Pack, images: ImagesSpec) -> Indices:
     """The images of the fold that `images` leaves for testing, in class-major order."""
     found = [

@@ -37,6 +37,8 @@ class Entry:
     seed: int
     source: str
     """sha256 of the real image that it was made from; empty where there is none."""
+    prompt: str = ""
+    """Of an edit; empty where there is none."""
 
 
 class SetFolder:
@@ -166,6 +168,7 @@ class SetFolder:
                 "class_index": pa.array([each.class_index for each in entries], pa.int64()),
                 "seed": pa.array([each.seed for each in entries], pa.int64()),
                 "source": [each.source for each in entries],
+                "prompt": [each.prompt for each in entries],
                 "generator": [recipe.generator] * number,
                 "model": [recipe.model] * number,
                 "settings": [settings] * number,
@@ -228,6 +231,7 @@ def entries_in(rows: Iterable[Mapping[str, Any]]) -> list[Entry]:
             class_index=row["class_index"],
             seed=row["seed"],
             source=row["source"],
+            prompt=row.get("prompt", ""),
         )
         for row in rows
     ]

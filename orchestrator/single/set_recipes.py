@@ -19,15 +19,17 @@ class Recipe:
     """What the images of a folder are: equal recipes make equal folders."""
 
     generator: str
+    """Or the editor."""
     model: str
-    """`sha256:` and that of the model file, or `fit:` and the key of a study's fit."""
+    """`sha256:` and that of the model file, or `fit:` and the key of a study's fit; empty where
+    the settings of an editor say it all."""
     settings: Mapping[str, Any]
-    """Of sampling."""
+    """Of sampling, or of the editor."""
     seed: int
     images: Mapping[str, int]
     """Asked for of each class, in label order."""
     fitted_on: Mapping[str, Any]
-    """Which real images the generator has seen."""
+    """Which real images the generator has seen, or which were edited."""
     filters: Sequence[Mapping[str, Any]] = ()
     refilling: Mapping[str, Any] | None = None
     """How images were drawn in place of those that filters dropped."""

@@ -8,7 +8,7 @@ from orchestrator import api
 from orchestrator.plan import PlannedStudy
 from orchestrator.planned import PlannedSet
 from orchestrator.planning import Planned
-from orchestrator.settings import GeneratedSet, QualitySettings
+from orchestrator.settings import EditedSet, FolderSet, QualitySettings
 from orchestrator.single.places import some
 from orchestrator.study import StudySpec, load_study
 from tasks.errors import InputError, nearest
@@ -62,6 +62,8 @@ class StudySet:
     @property
     def kind(self) -> str:
         """Of those steps."""
+        if isinstance(self.planned.source, EditedSet):
+            return "edit"
         return "sample" if self.planned.filter is None else "filter"
 
     def check_made(self) -> None:
@@ -170,7 +172,7 @@ def _labels(study: PlannedStudy, whole: Planned) -> list[str]:
 
 def _seed(planned: PlannedSet, whole: Planned) -> str:
     source = planned.source
-    return f"seed {source.settings.seed}" if isinstance(source, GeneratedSet) else ""
+    return "" if isinstance(source, FolderSet) else f"seed {source.settings.seed}"
 
 
 def _fold(planned: PlannedSet, whole: Planned) -> str:

@@ -73,8 +73,12 @@ STUDY = {
         },
         "sifted": {"generator": GENERATOR, "per_class": 3, "filters": ["blank"]},
         "there": {"folder": "data/synthetic"},
+        "edited": {
+            "editor": {"name": "sdedit", "steps": 4, "ddpm": {"steps": 5, "channels": [8]}},
+            "per_image": 2,
+        },
     },
-    "axes": {"sets": [["made"], ["rebuilt"], ["sifted"]]},
+    "axes": {"sets": [["made"], ["rebuilt"], ["sifted"], ["edited"]]},
     "variant": "synthetic",
     "train": {"model": "small_cnn"},
     "seeds": [0],
@@ -103,7 +107,7 @@ def store(work: Path, model: Path) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(work)
         patched.setenv("AUGURY_CACHE", str(work / "cache"))
-        for name in ("made", "rebuilt", "sifted"):
+        for name in ("made", "rebuilt", "sifted", "edited"):
             make_sets(Asked(given=f"study.yaml:{name}", store=str(place)))
     return place
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from orchestrator.single.study_sets import Asked
 from tasks.errors import InputError
+from tasks.origins import read_origins
 from tests.orchestrator.single.conftest import DIGITS, make_sets
 
 Ran = Callable[..., str]
@@ -53,6 +55,17 @@ def test_reconstructions_are_those_of_a_study(ran: Ran, work: Path, store: Path)
     rows = pq.read_table(work / "rebuilt" / "manifest.parquet").to_pylist()
     assert all(len(row["source"]) == 64 for row in rows)
     assert len({row["source"] for row in rows}) == 30
+
+
+def test_edits_are_those_of_the_training_images(ran: Ran, work: Path, store: Path) -> None:
+    words = ("export", "study.yaml:edited", "--store", "store", "--output-dir", "exported-edits")
+    assert ran(*words).startswith("exported-edits: 120 images, 120 made now")
+    rows = pq.read_table(work / "exported-edits" / "manifest.parquet").to_pylist()
+    assert Counter(Counter(row["source"] for row in rows).values()) == {2: 60}
+    for row in rows:
+        data = (work / "exported-edits" / row["path"]).read_bytes()
+        assert row["source"] in read_origins(data)
+    assert ran(*words).startswith("exported-edits: 120 images, all there before")
 
 
 def test_filters(ran: Ran, work: Path, store: Path) -> None:
