@@ -225,7 +225,26 @@ def _changes(before: PlannedCell, after: PlannedCell) -> list[str]:
         and not any(path.startswith(f"sets.{name}.") for name in lone)
     )
     sets = [f"sets: {_set_names(before)} -> {_set_names(after)}"] if lone else []
-    return sets + [f"{p}: {old.get(p, 'unset')} -> {new.get(p, 'unset')}" for p in paths]
+    return sets + [_change(p, old.get(p, "unset"), new.get(p, "unset")) for p in paths]
+
+
+def _change(path: str, old: str, new: str) -> str:
+    """Of lists of augmentations and the like their names, where those tell the difference."""
+    before, after = _names(old), _names(new)
+    if before is not None and after is not None and before != after:
+        old, new = before, after
+    return f"{path}: {old} -> {new}"
+
+
+def _names(text: str) -> str | None:
+    """The names in a list of plug-ins; None for anything else."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(values, list) or not all(isinstance(v, dict) and "name" in v for v in values):
+        return None
+    return " and ".join(value["name"] for value in values) or "none"
 
 
 def _set_names(cell: PlannedCell) -> str:

@@ -16,6 +16,9 @@ from tasks.results import write_result
 from tasks.shards import SHARD_FILE
 from tasks.specs import GatherSpec, PackSpec, Progress, Work
 
+EDIT_MARK = "#"
+"""Between the name of an image and of its edit."""
+
 
 def pack(spec: PackSpec, out: Path, total: int) -> Work:
     """Decode a split into `out`, and check that it is the one the key speaks of.
@@ -88,5 +91,5 @@ def _read(shards: Sequence[Path], wanted: Container[str] | None) -> Iterator[Exa
 def _name(row: Mapping[str, Any]) -> str:
     """Of a sample its class and number; of an edit its source, prompt and replica."""
     if "prompt_id" in row:
-        return f"{row['source']}#{row['prompt_id']}_{row['replica']}"
+        return f"{row['source']}{EDIT_MARK}{row['prompt_id']}_{row['replica']}"
     return f"{row['label']}/{row['class_index']:06d}"

@@ -230,6 +230,25 @@ def test_arms_that_name_other_sets_differ_by_the_names_of_these(tmp_path: Path) 
     )
 
 
+def test_arms_with_other_augmentations_differ_by_the_names_of_these(tmp_path: Path) -> None:
+    flipped = [{"name": "base", "crop": "none"}]
+    arms = {
+        "plain": {"train": {"augmentation": []}},
+        "more": {"train": {"augmentation": ["base", "autoaugment"]}},
+        "base": {"train": {"augmentation": ["base"]}},
+        "own": {"train": {"augmentation": flipped}},
+    }
+    spec = loaded(tmp_path, variant="real", arms=arms, compare={"baseline": {"arm": "base"}})
+    plan = planned(spec)
+    lines = collect(plan.studies[0], plan, Ledger(str(tmp_path / "store"))).differences
+    assert lines[:2] == (
+        "plain differs from base in augmentations: base -> none",
+        "more differs from base in augmentations: base -> base and autoaugment",
+    )
+    # Of the same names only their settings tell.
+    assert '"crop": "none"' in lines[2]
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"measures": ["fdi"]}, "measures: unknown measure 'fdi'; did you mean 'fid'"),
     ({"measures": "fid"}, "measures: a list of names"),
