@@ -3,7 +3,7 @@
     python benchmarks/editing.py [--images 8] [--rounds 3] [--side 128] [--steps 10] [--full]
         [--device cuda]
     python benchmarks/editing.py --strengths [--data digits|FOLDER] [--num-real 1000]
-        [--sheet FILE]
+        [--fit-steps N] [--judge-real N] [--sheet FILE]
 
 Images/s of `instruct_pix2pix` with random weights, through Augury and by a loop that calls the same
 pipeline of diffusers once an image with its defaults. The network is a small one; `--full` makes
@@ -11,9 +11,10 @@ it as large as Stable Diffusion's, for a GPU. On a CPU both have one thread, and
 counts. Rounds alternate; the ratio is taken in each.
 
 `--strengths` fits a `ddpm` on real images, edits test images by `sdedit` at strengths 0.25 to 1,
-and says which share of the edits a classifier of real images takes for their class, and how far
-they lie from their source and from each other (mean absolute difference of pixels, 0..1; the
-latter over four edits of an image with other noise). `--sheet` draws sources beside their edits.
+and says which share of the edits a classifier of real images (`--judge-real` of them, else those of
+the fit) takes for their class, and how far they lie from their source and from each other (mean
+absolute difference of pixels, 0..1; the latter over four edits of an image with other noise).
+`--sheet` draws sources beside their edits.
 Prints one JSON object on its last line.
 """
 
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,8 @@ from tasks.specs import FitSpec, ImagesSpec
 CLASSES = 10
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 REPLICAS = 4
+HELD_OUT = 5
+"""Images of each class that validate the classifier."""
 TOLD = 20
 """Images of each class that are edited."""
 FULL: dict[str, Any] = {
@@ -73,6 +77,8 @@ def main() -> None:
     parser.add_argument("--strengths", action="store_true")
     parser.add_argument("--data", default="digits")
     parser.add_argument("--num-real", type=int, default=1000)
+    parser.add_argument("--fit-steps", type=int, default=sdedit.Config().ddpm.steps)
+    parser.add_argument("--judge-real", type=int)
     parser.add_argument("--sheet", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -156,15 +162,9 @@ def random_checkpoint(folder: Path, network: dict[str, Any]) -> Path:
 def strengths(asked: Any, folder: Path) -> dict[str, Any]:
     """Agreement, distance and diversity of edits by strength."""
     train, test = (packed(asked.data, split, folder / split) for split in ("train", "test"))
-    held = [int((Pack(train).labels == label).sum()) for label in range(CLASSES)]
-    images = ImagesSpec(
-        pack="p",
-        split_seed=0,
-        validation=(5,) * CLASSES,
-        training=tuple(min(asked.num_real // CLASSES, number - 5) for number in held),
-    )
-    look = classifier(images, train, folder, 0)
-    config = sdedit.Config()
+    images = _first(train, asked.num_real)
+    look = classifier(_first(train, asked.judge_real or asked.num_real), train, folder, 0)
+    config = sdedit.Config(ddpm=replace(sdedit.Config().ddpm, steps=asked.fit_steps))
     out = folder / "fit"
     out.mkdir()
     chosen = plugins.plugin("generators", "ddpm", config.ddpm)
@@ -197,6 +197,17 @@ def strengths(asked: Any, folder: Path) -> dict[str, Any]:
     if asked.sheet:
         _sheet(shown, asked.sheet)
     return {"real": _share(look, sources, labels), "by_strength": found}
+
+
+def _first(pack: Path, number: int) -> ImagesSpec:
+    """So many training images, as many of each class."""
+    held = np.bincount(Pack(pack).labels, minlength=CLASSES) - HELD_OUT
+    return ImagesSpec(
+        pack="p",
+        split_seed=0,
+        validation=(HELD_OUT,) * CLASSES,
+        training=tuple(held.clip(max=number // CLASSES).tolist()),
+    )
 
 
 def _edited(
