@@ -83,6 +83,7 @@ def measure(asked: Any, folder: Path) -> dict[str, Any]:
         "edits": edits,
         "cores": os.cpu_count(),
         "same_bytes": len(written) == 1,
+        "digests": sorted(each[:16] for each in written),
         "edits_per_s": {number: round(statistics.median(whole[number]), 2) for number in whole},
         "between_files": {number: round(statistics.median(between[number]), 2) for number in whole},
         **{

@@ -77,9 +77,11 @@ def _prompts(value: Any, about: About, editor: str, path: str) -> PromptsFile | 
 
 def _masks(value: Any, about: About, editor: str, path: str) -> Any:
     if value is None:
-        if about.mask:
+        if about.mask == "needed":
             raise InputError(f"{path}: {editor} needs a mask, such as saliency, or a folder")
         return None
+    if about.mask == "refused":
+        raise InputError(f"{path}: {editor} takes none: leave it out, or choose another editor")
     if isinstance(value, str):
         try:
             return masks.named(value)

@@ -16,7 +16,7 @@ the same size and with the same channels: what a model wants instead is its own 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,8 @@ class About:
 
     prompt: bool = True
     """It reads the prompt; others draw the class."""
-    mask: bool = False
-    """It needs a mask."""
+    mask: Literal["refused", "optional", "needed"] = "optional"
+    """Where it knows nothing of masks, what stands outside of one is put back in the end."""
     fits: str | None = None
     """The generator that must be fitted first, on the study's own training images."""
     service: bool = False

@@ -225,13 +225,13 @@ def _masks(flags: Flags, editor: str, known: About, flag: str) -> Any:
     if flags.mask is None:
         if flags.invert_mask:
             raise InputError("--invert-mask: there is no --mask; leave it out")
-        if known.mask:
+        if known.mask == "needed":
             raise InputError(
                 f"--mask: {editor} needs one: a folder or file, or saliency, strokes, full"
             )
         return None
-    if flag == "--augmentation":
-        raise InputError("--mask: is for editors, and an augmentation takes none; leave it out")
+    if known.mask == "refused":
+        raise InputError(f"--mask: {editor} takes none; leave it out, or choose another {flag}")
     try:
         found = _mask(flags.mask)
     except InputError as error:

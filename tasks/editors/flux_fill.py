@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tasks.reading import FileFacts
 
 VERSION = 1
-ABOUT = About(mask=True)
+ABOUT = About(mask="needed")
 PIPELINE = "FluxFillPipeline"
 FAMILY = Family(editor="flux_fill", pipelines={PIPELINE: PIPELINE}, files={"FLUX": PIPELINE})
 SIDE = 1024

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from google.genai import types
 
 VERSION = 1
-ABOUT = About(service=True)
+ABOUT = About(service=True, mask="refused")
 
 Size = Literal["512", "1K", "2K", "4K"]
 PRICES: dict[str, dict[Size, float]] = {

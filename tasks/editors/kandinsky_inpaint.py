@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tasks.reading import FileFacts
 
 VERSION = 1
-ABOUT = About(mask=True)
+ABOUT = About(mask="needed")
 DECODER, PRIOR = "KandinskyV22InpaintPipeline", "KandinskyV22PriorPipeline"
 COMBINED = "KandinskyV22InpaintCombinedPipeline"
 FAMILY = Family(

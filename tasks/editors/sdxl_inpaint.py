@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tasks.reading import FileFacts
 
 VERSION = 1
-ABOUT = About(mask=True)
+ABOUT = About(mask="needed")
 PIPELINE = "StableDiffusionXLInpaintPipeline"
 FAMILY = Family(
     editor="sdxl_inpaint",

@@ -82,7 +82,7 @@ def forget() -> None:
 def about(chosen: Plugin) -> About:
     """What must be known of an editor, or of an augmentation in its place."""
     if isinstance(chosen.config, Augmented):
-        return About(prompt=False)
+        return About(prompt=False, mask="refused")
     found: About = plugins.module("editors", chosen.name).ABOUT
     return found
 

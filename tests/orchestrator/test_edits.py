@@ -8,6 +8,7 @@ import pytest
 from orchestrator.plan import Plan
 from tasks.errors import InputError
 from tasks.specs import EditSpec, EvaluateSpec, GatherSpec, Key, LineageSpec, TrialSpec
+from tests.orchestrator.test_keys import PROMPTS
 from tests.orchestrator.test_plan import INFO, planned
 from tests.orchestrator.test_quality import loaded, of_kind
 
@@ -142,6 +143,8 @@ REFUSED = [
     ({"editor": "sdedit", "filters": ["blank"]}, "edited.filters: unknown key"),
     ({"editor": {"provider": "openai", "name": "openai"}, "prompts": "p"}, "keep one"),
     ({"editor": "img2img", "prompts": "nowhere.txt"}, "cannot be read"),
+    ({"editor": "gemini", "prompts": str(PROMPTS), "mask": "saliency"}, "mask: gemini takes none"),
+    ({"editor": "flux_fill", "prompts": str(PROMPTS)}, "mask: flux_fill needs a mask"),
 ]
 
 

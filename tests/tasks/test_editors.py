@@ -157,7 +157,7 @@ def test_too_little_strength_for_a_step_is_refused() -> None:
 @pytest.mark.parametrize("name", ["sdxl_inpaint", "kandinsky_inpaint", "flux_fill"])
 def test_who_repaints_needs_a_mask(name: str, checkpoints: dict[str, Path]) -> None:
     module = plugins.module("editors", name)
-    assert module.ABOUT.mask
+    assert module.ABOUT.mask == "needed"
     editor = opened(name, checkpoints[name])
     with pytest.raises(InputError, match="under a mask"):
         list(editor.edit([edit_of(0, mask=None)]))
@@ -165,7 +165,7 @@ def test_who_repaints_needs_a_mask(name: str, checkpoints: dict[str, Path]) -> N
 
 @pytest.mark.parametrize("name", ["instruct_pix2pix", "img2img", "flux_kontext"])
 def test_who_needs_no_mask_edits_the_whole_image(name: str, checkpoints: dict[str, Path]) -> None:
-    assert not plugins.module("editors", name).ABOUT.mask
+    assert plugins.module("editors", name).ABOUT.mask == "optional"
     whole = edit_of(0, mask=None)
     made = pixels(list(opened(name, checkpoints[name]).edit([whole])))[0]
     assert (made != whole.image).mean() > 0.5

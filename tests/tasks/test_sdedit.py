@@ -226,7 +226,7 @@ def test_guidance_counts(fitted: Path) -> None:
 def test_it_says_what_it_needs() -> None:
     assert sdedit.ABOUT.fits == "ddpm"
     assert not sdedit.ABOUT.prompt
-    assert not sdedit.ABOUT.mask
+    assert sdedit.ABOUT.mask == "optional"
     assert not sdedit.ABOUT.service
 
 

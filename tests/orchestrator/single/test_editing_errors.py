@@ -87,7 +87,11 @@ def refused(run: Run, work: Path) -> Refused:
             "there is no file or folder ./no",
         ),
         ((*OUT, *ROTATED, "--prompts-file", "prompts.txt"), "--prompts-file: rotation reads no"),
-        ((*OUT, *ROTATED, "--mask", "full"), "--mask: is for editors"),
+        ((*OUT, *ROTATED, "--mask", "full"), "--mask: rotation takes none; leave it out"),
+        (
+            (*OUT, "--provider", "gemini", "--prompts-file", "prompts.txt", "--mask", "full"),
+            "--mask: gemini takes none; leave it out, or choose another --provider",
+        ),
         ((*OUT, *ROTATED, "--set", "degree=3"), "--set degree: unknown key 'degree'"),
         ((*OUT, "--augmentation", "rotatio"), "--augmentation: unknown augmentation 'rotatio'"),
         ((*OUT, "--augmentation", "mixup"), "--augmentation: mixup mixes images with their labels"),
