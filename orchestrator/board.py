@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.plan import Step
+from orchestrator.services import service_of
 from tasks.specs import Key, Progress
 
 
@@ -81,6 +82,9 @@ class Board:
             - {step.key for step in job.steps}
             for key, job in self.jobs.items()
         }
+        self._service = {key: service_of(job.first) for key, job in self.jobs.items()}
+        self._closed: set[str | None] = set()
+        """Services of which nothing more is asked in this run."""
         self._others = [key for key, job in self.jobs.items() if job.first.kind != "trial"]
         self._running: set[Key] = set()
         self._ended: set[Key] = set()
@@ -107,7 +111,14 @@ class Board:
             return None
 
     def _is_ready(self, key: Key) -> bool:
-        return not self._missing[key] and key not in self._running and key not in self._ended
+        if self._missing[key] or key in self._running or key in self._ended:
+            return False
+        service = self._service[key]
+        if service is None:
+            return True
+        # A step has calls at once of its own, and two steps might pay for the same edit.
+        busy = any(self._service[other] == service for other in self._running)
+        return not busy and service not in self._closed
 
     @property
     def stopping(self) -> bool:
@@ -172,6 +183,12 @@ class Board:
             if not again:
                 self._ended.add(job.first.key)
                 self.losses[job.first.key] = message
+
+    def close_service(self, job: Job, message: str) -> None:
+        """A service cannot be asked: for lack of money, or of a key. What asks it waits."""
+        with self._lock:
+            self._closed.add(self._service[job.first.key])
+            self.lost(job, message, again=False)
 
     def blame_user(self, message: str) -> None:
         """Stop the run: the user's data cannot be used."""

@@ -115,7 +115,7 @@ def _say_incomplete(result: api.RunResult) -> None:
         if study.awaits:
             also = "finished" if study.awaits in here else "run too"
             lines.append(f"study {study.spec.name} needs study {study.awaits} {also}")
-    lines += [f"{loss} (is there enough memory?)" for loss in result.losses]
+    lines += result.losses
     if planned.failed:
         them = "it" if len(planned.failed) == 1 else "them"
         lines.append(

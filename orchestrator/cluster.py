@@ -13,9 +13,9 @@ from pathlib import Path
 from orchestrator.ledger import Ledger
 from orchestrator.models import num_parameters
 from orchestrator.plan import Step
+from orchestrator.services import service_of
 from orchestrator.settings import BYTES_PER_PARAMETER
 from orchestrator.steps import ON_CPU
-from tasks.edits.keeping import about
 from tasks.errors import InputError
 from tasks.specs import EditFilesSpec, EditSpec, FilterSpec, FitSpec, SampleSpec, TrialSpec
 
@@ -159,20 +159,9 @@ def _check_store_is_shared(ledger: Ledger) -> None:
 
 def resources(step: Step, cluster: Cluster) -> dict[str, float]:
     """What Ray sets aside for a step: one CPU, and a share of a GPU where there are any."""
-    if not cluster.num_gpus or step.kind in ON_CPU or _asks_a_service(step):
+    if not cluster.num_gpus or step.kind in ON_CPU or service_of(step):
         return {"CPU": 1.0}
     return {"CPU": 1.0, "GPU": gpu_share(step, cluster.gpu_memory_bytes)}
-
-
-def _asks_a_service(step: Step) -> bool:
-    """It waits for others to compute."""
-    match step.spec:
-        case EditSpec():
-            return about(step.spec.recipe.editor).service
-        case EditFilesSpec():
-            return about(step.spec.editor).service
-        case _:
-            return False
 
 
 def gpu_share(step: Step, memory_bytes: int) -> float:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.edited import edits_in_words
 from orchestrator.grid import label_of
 from orchestrator.ledger import Ledger
 from orchestrator.pictures import duplicate_checks, sample_sheets
 from orchestrator.plan import VERSIONS, Plan, PlannedCell, PlannedStudy, PlannedTrial, Step
-from orchestrator.remarks import memory_notes, study_notes
+from orchestrator.remarks import lineage_notes, memory_notes, study_notes
 from orchestrator.report.results import CellResult, CostLine, StudyResult, TrialResult
 from orchestrator.set_results import set_results
+from orchestrator.settings import EditedTest
 from orchestrator.trial_results import finished_trial
 from tasks import plugins
 from tasks.specs import Counts, Key, TrialSpec, canonical
@@ -52,6 +54,11 @@ def collect(
         differences=_differences(study),
         folds=study.spec.folds,
         evaluation_sets=dict(study.further),
+        edited_tests={
+            each.name: edits_in_words(each.edits)
+            for each in study.spec.evaluation_sets
+            if isinstance(each, EditedTest)
+        },
         lower_is_better=frozenset(
             name
             for name in study.spec.metrics
@@ -65,7 +72,11 @@ def collect(
         command=command,
         store=ledger.uri,
         commit=_only({str(r.get("commit", "")) for r in records.values()}),
-        notes=(*study_notes(study, finished), *memory_notes(used, records)),
+        notes=(
+            *study_notes(study, finished),
+            *memory_notes(used, records),
+            *lineage_notes(used, records),
+        ),
     )
 
 
@@ -252,16 +263,23 @@ def _set_names(cell: PlannedCell) -> str:
 
 
 def _costs(used: list[Step], records: Mapping[Key, Mapping[str, Any]]) -> tuple[CostLine, ...]:
-    grouped: dict[tuple[str, str], list[float]] = defaultdict(list)
+    grouped: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for step in used:
         if step.key in records:
             record = records[step.key]
+            result = record["result"]
             # A step's own word includes what it spent before an interruption.
-            seconds = record["result"].get("seconds", record["seconds"])
-            grouped[(step.title, record["device"])].append(seconds)
+            spent = result.get("seconds", record["seconds"]), result.get("cost_usd", 0.0)
+            grouped[(step.title, record["device"])].append(spent)
     return tuple(
-        CostLine(what=title, steps=len(seconds), hours=sum(seconds) / 3600, device=device)
-        for (title, device), seconds in grouped.items()
+        CostLine(
+            what=title,
+            steps=len(spent),
+            hours=sum(seconds for seconds, _ in spent) / 3600,
+            device=device,
+            money_usd=sum(usd for _, usd in spent),
+        )
+        for (title, device), spent in grouped.items()
     )
 
 

@@ -1,9 +1,11 @@
 """The edited sets of a cell, and edited test sets: which shards of edits they gather."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.graph import Steps, key_of
 from orchestrator.inputs import FileCache
@@ -25,11 +27,14 @@ from tasks.specs import (
     ImagesSpec,
     Key,
     Plugin,
+    canonical,
     content_key,
 )
 
 SHARD_EDITS = 64
 """Aim for the edits of one shard; all edits of an image are in one."""
+SHARD_EDITS_OF_PIPELINES = 16
+"""The same where an edit takes seconds: shards at the ends of a subset hold others' edits too."""
 
 NO_PROMPT = Prompt(id="p", text="", weight=None)
 """Of editors that read none."""
@@ -140,6 +145,8 @@ def _gathered(
     steps: Steps,
 ) -> Edits:
     """Plan the shards that hold the edits of `images`, or of all in the pack, and their pack."""
+    about: About = plugins.module("editors", recipe.editor.name).ABOUT
+    aim = SHARD_EDITS_OF_PIPELINES if about.fits is None else SHARD_EDITS
     split = "test" if images is None else "train"
     held = real.info.splits[split].counts
     split_seed = 0 if images is None else images.split_seed
@@ -149,15 +156,15 @@ def _gathered(
         each = _per_image(prompts[label], recipe.per_image)
         wanted = range(number) if images is None else _ranks(label, number, images)
         counts.append(each * len(wanted))
-        size = max(1, SHARD_EDITS // each)
-        for place in sorted({rank // size for rank in wanted}):
+        size = max(1, aim // each)
+        for start, stop in _cut(wanted, size, number, exact=about.service):
             spec = EditSpec(
                 recipe=recipe,
                 prompts=prompts[label],
                 split_seed=split_seed,
                 label=label,
-                start=place * size,
-                stop=min((place + 1) * size, number),
+                start=start,
+                stop=stop,
             )
             needs = (recipe.pack, *((recipe.fit,) if recipe.fit else ()))
             edits = each * (spec.stop - spec.start)
@@ -176,6 +183,26 @@ def _gathered(
     return Edits(pack=pack, counts=tuple(counts), shards=tuple(shards), fit=recipe.fit)
 
 
+def _cut(wanted: Sequence[int], size: int, number: int, exact: bool) -> list[tuple[int, int]]:
+    """Cut images into shards, by the first rank and the one after the last.
+
+    Shards begin and end where those of all images do, so that subsets share them, but for what
+    costs money: a service is asked for nothing that is not `wanted`, and knows what it was asked.
+    """
+    if not exact:
+        return [
+            (place * size, min((place + 1) * size, number))
+            for place in sorted({rank // size for rank in wanted})
+        ]
+    found: list[tuple[int, int]] = []
+    for rank in wanted:
+        if found and found[-1][1] == rank and rank % size:
+            found[-1] = (found[-1][0], rank + 1)
+        else:
+            found.append((rank, rank + 1))
+    return found
+
+
 def _ranks(label: int, number: int, images: ImagesSpec) -> list[int]:
     """Where the training images stand among all of their class, as `tasks.packs.select` has it."""
     left = list(range(number))
@@ -190,3 +217,22 @@ def _generator(editor: Plugin) -> Plugin | None:
     if about.fits is None:
         return None
     return plugins.plugin("generators", about.fits, getattr(editor.config, about.fits))
+
+
+def edits_in_words(each: EditedSet) -> str:
+    """What edits, and where it was told something: `sdedit (strength 0.8; mask saliency)`."""
+    told = _told(each.editor.config)
+    if each.masks is not None:
+        told.append("; ".join([f"mask {each.masks.name}", *_told(each.masks)]))
+    told += [f"{key} {value}" for key, value in vars(each.settings).items() if value]
+    return each.editor.name + (f" ({'; '.join(told)})" if told else "")
+
+
+def _told(config: Any) -> list[str]:
+    """The settings that are not what they are where nothing is said."""
+    usual = {item.name: item.default for item in dataclasses.fields(config)}
+    return [
+        f"{key} {value}"
+        for key, value in canonical(config).items()
+        if isinstance(value, str | int | float) and value != usual[key] and key != "name"
+    ]

@@ -22,11 +22,13 @@ from orchestrator.board import Board, Job, Watcher
 from orchestrator.cluster import Cluster, resources, tune_storage
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Step
+from orchestrator.services import service_of
 from orchestrator.steps import OF_DATA, Setting, StepFailed, drop_weights, perform
 from tasks.specs import Key, Progress
 
 MAX_LOSSES = 5
 """Times a job may be taken away by the machine in one run before it is left for the next."""
+TOO_OFTEN = " (is there enough memory?)"
 
 PENDING_ON_CLUSTER = 64
 """Jobs kept waiting beyond the slots in sight, so that an autoscaler sees what is wanted."""
@@ -185,6 +187,9 @@ def _next_event(
         board.progressed(step, value)
         return False
     message, by_user = value
+    if by_user and service_of(step):
+        board.close_service(job, message)
+        return True
     if by_user and step.kind in OF_DATA:
         board.blame_user(message)
     board.end(job, [], {step.key: message})
@@ -193,7 +198,8 @@ def _next_event(
 
 def _lose(job: Job, message: str, board: Board, losses: dict[Key, int]) -> bool:
     losses[job.first.key] = losses.get(job.first.key, 0) + 1
-    board.lost(job, message, again=losses[job.first.key] < MAX_LOSSES)
+    again = losses[job.first.key] < MAX_LOSSES
+    board.lost(job, message if again else f"{message}{TOO_OFTEN}", again)
     return True
 
 
@@ -365,5 +371,5 @@ class _Tell(Callback):
             if step.key not in finished and failed is not None:
                 failures[step.key] = str(failed["error"])
         if len(finished) < len(job.steps) and not failures:
-            board.lost(job, "its worker was lost too often", again=False)
+            board.lost(job, f"its worker was lost too often{TOO_OFTEN}", again=False)
         board.end(job, finished, failures)

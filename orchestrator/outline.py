@@ -1,6 +1,8 @@
 """A plan as text for people, and as JSON for programs."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.display import duration
@@ -8,6 +10,7 @@ from orchestrator.estimate import expected_seconds, load_rates
 from orchestrator.grid import label_of
 from orchestrator.plan import PlannedCell, PlannedStudy, PlannedTrial, Step
 from orchestrator.planning import Planned
+from orchestrator.services import service_of
 from orchestrator.settings import BYTES_PER_PARAMETER
 from tasks import plugins
 from tasks.specs import EditSpec, PackSpec, TrialSpec
@@ -75,6 +78,7 @@ def _place(trial: PlannedTrial) -> str:
 def estimate(planned: Planned) -> dict[str, float | int | None]:
     """What the steps to run will take; None where it cannot be known before."""
     steps = list(planned.to_run.values())
+    asked = asked_of_services(steps)
     trials = [step.spec for step in steps if isinstance(step.spec, TrialSpec)]
     sizes = _parameters(planned)
     counted = [sizes.get(step.key) for step in steps if step.kind == "trial"]
@@ -95,20 +99,39 @@ def estimate(planned: Planned) -> dict[str, float | int | None]:
         "worker_seconds": expected_seconds(steps, load_rates(planned.ledger)) if steps else 0.0,
         "memory_bytes_per_trial": max(known) * BYTES_PER_PARAMETER if known and complete else None,
         "disk_bytes": disk if steps else 0,
-        "money_usd": sum(_money(step) for step in steps),
+        "calls": sum(each.calls for each in asked.values()),
+        "money_usd": sum(each.usd for each in asked.values()),
     }
 
 
-def _money(step: Step) -> float:
-    """What the services that a step asks cost at most."""
-    if not isinstance(step.spec, EditSpec):
-        return 0.0
-    recipe = step.spec.recipe
-    module = plugins.module("editors", recipe.editor.name)
-    if not module.ABOUT.service:
-        return 0.0
-    price: float = module.cost_usd_per_image(recipe.editor.config, recipe.masks is not None)
-    return price * step.size
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a service at most: answers that were kept are not asked for again."""
+
+    calls: int
+    usd: float
+    max_cost_usd: float
+    """The least that any of its editors allows."""
+
+
+def asked_of_services(steps: Iterable[Step]) -> dict[str, Asked]:
+    """Calls and money of the steps to run, by the service."""
+    found: dict[str, Asked] = {}
+    for step in steps:
+        service = service_of(step)
+        if service is None or not isinstance(step.spec, EditSpec):
+            continue
+        recipe = step.spec.recipe
+        config = recipe.editor.config
+        module = plugins.module("editors", service)
+        price: float = module.cost_usd_per_image(config, recipe.masks is not None)
+        known = found.get(service, Asked(calls=0, usd=0.0, max_cost_usd=config.max_cost_usd))
+        found[service] = Asked(
+            calls=known.calls + step.size,
+            usd=known.usd + price * step.size,
+            max_cost_usd=min(known.max_cost_usd, config.max_cost_usd),
+        )
+    return found
 
 
 def _parameters(planned: Planned) -> dict[str, int | None]:
@@ -142,6 +165,15 @@ def as_text(planned: Planned) -> str:
     if kinds:
         lines.append("steps:  " + ", ".join(f"{title} × {n}" for title, n in kinds.items()))
     lines.append(_cost_line(planned))
+    lines += [
+        f"asks:   {service} {each.calls:,} times, for ${each.usd:,.2f} at most"
+        + (
+            f"; max_cost_usd is ${each.max_cost_usd:,.2f}, which may leave edits undone"
+            if each.usd > each.max_cost_usd
+            else ""
+        )
+        for service, each in asked_of_services(planned.to_run.values()).items()
+    ]
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.local_files import by_content
-from orchestrator.parsing_edits import parse_edited_test, parse_edits
+from orchestrator.parsing_edits import BESIDE, parse_edited_test, parse_edits
 from orchestrator.settings import (
     AuditSettings,
     Dataset,
@@ -211,7 +211,7 @@ def parse_evaluation_sets(value: Any) -> tuple[EvaluationSet | EditedTest, ...]:
         if name in ("test", "train"):
             raise InputError(f"{path}: the dataset has a split of that name: call it otherwise")
         values = dict(mapping(each, path))
-        if "editor" in values:
+        if values.keys() & {*BESIDE, "of"}:
             found.append(parse_edited_test(name, values, path))
             continue
         part, missing = values.pop("part", None), values.pop("allow_missing", False)

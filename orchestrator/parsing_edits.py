@@ -15,22 +15,28 @@ from tasks.reading import file_sha256
 from tasks.specs import Plugin
 
 BESIDE = ("editor", "prompts", "mask")
+EDIT_KEYS = (*BESIDE, *field_names(EditSettings))
 
 
-def parse_edits(value: Mapping[str, Any], path: str) -> EditedSet:
+def parse_edits(value: Mapping[str, Any], path: str, more: tuple[str, ...] = ()) -> EditedSet:
     """The recipe of edited images.
 
     `editor: {provider: openai}` is the editor `openai`.
 
+    Args:
+        more: keys that may stand beside it, and are read elsewhere.
+
     Raises InputError for settings that cannot go together, with their path.
     """
-    known = (*BESIDE, *field_names(EditSettings))
     for key in value:
-        if key not in known:
-            raise InputError(f"{path}.{key}: unknown key {key!r}; {nearest(key, known)}")
+        if key not in (*EDIT_KEYS, *more):
+            near = nearest(key, (*EDIT_KEYS, *more))
+            raise InputError(f"{path}.{key}: unknown key {key!r}; {near}")
+    if "editor" not in value:
+        raise InputError(f"{path}.editor: is missing; see augury list editors")
     editor = _editor(value["editor"], f"{path}.editor")
     about: About = plugins.module("editors", editor.name).ABOUT
-    rest = {key: item for key, item in value.items() if key not in BESIDE}
+    rest = {key: item for key, item in value.items() if key not in (*BESIDE, *more)}
     return EditedSet(
         editor=editor,
         settings=validated(EditSettings, rest, path),
@@ -46,8 +52,7 @@ def parse_edited_test(name: str, value: Mapping[str, Any], path: str) -> EditedT
     """
     if value.get("of", "test") != "test":
         raise InputError(f"{path}.of: test was expected, not {shown(value['of'])}")
-    rest = {key: item for key, item in value.items() if key != "of"}
-    return EditedTest(name=name, edits=parse_edits(rest, path))
+    return EditedTest(name=name, edits=parse_edits(value, path, more=("of",)))
 
 
 def _editor(value: Any, path: str) -> Plugin:

@@ -236,7 +236,11 @@ def _further(
             edits = edited_test(each.name, each.edits, real, steps)
             found.append(
                 FurtherTest(
-                    name=each.name, pack=edits.pack, num_images=sum(edits.counts), without=None
+                    name=each.name,
+                    pack=edits.pack,
+                    num_images=sum(edits.counts),
+                    without=None,
+                    is_edited=True,
                 )
             )
             continue

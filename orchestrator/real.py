@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 from orchestrator.graph import Steps, key_of
 from orchestrator.settings import Dataset, SubsetSettings
-from tasks import plugins
 from tasks.counting import exact, held_in_fold, rounded, share, subset
 from tasks.errors import InputError
-from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, LineageSpec, PackSpec
+from tasks.specs import Counts, DatasetInfo, ImagesSpec, Key, PackSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +22,6 @@ class RealImages:
     test: Key
     """The pack of the test images; in cross-validation the train pack, a fold of which they are."""
     num_test: int
-    lineage: Key | None = None
-    """What looks for edits of test images among the training images, where those are files."""
 
     @property
     def size(self) -> int | None:
@@ -59,10 +56,6 @@ def real_images(
         validation, pool = info.splits["val"].counts, rest
     else:
         validation, pool = _validation(rest, dataset.split.val_fraction)
-    test = pack_of(dataset, info, "test", steps) if fold is None else train_pack
-    lineage = None
-    if getattr(plugins.module("datasets", dataset.reader.name), "MAY_HOLD_EDITS", False):
-        lineage = lineage_of("dataset", train_pack, test, steps)
     return RealImages(
         dataset=dataset,
         info=info,
@@ -75,21 +68,9 @@ def real_images(
             fold=fold,
         ),
         pool=pool,
-        test=test,
+        test=pack_of(dataset, info, "test", steps) if fold is None else train_pack,
         num_test=sum(info.splits["test"].counts if fold is None else held),
-        lineage=lineage,
     )
-
-
-def lineage_of(name: str, images: Key, test: Key, steps: Steps) -> Key:
-    """Plan the look for edits of test images among those of a pack.
-
-    Args:
-        name: where a study says what they are.
-    """
-    spec = LineageSpec(images=images, test=test, name=name)
-    needs = tuple(dict.fromkeys((images, test)))
-    return steps.add(spec, needs, f"lineage of {name}", 1, key_of(spec))
 
 
 @functools.lru_cache(maxsize=4096)

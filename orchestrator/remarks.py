@@ -7,7 +7,7 @@ from orchestrator.plan import PlannedStudy, Step
 from orchestrator.report.results import TrialResult
 from orchestrator.report.wording import counted
 from orchestrator.settings import FolderSet
-from tasks.specs import Key, TrialSpec
+from tasks.specs import Key, LineageSpec, TrialSpec
 
 
 def study_notes(study: PlannedStudy, finished: Sequence[TrialResult]) -> Iterator[str]:
@@ -43,6 +43,19 @@ def study_notes(study: PlannedStudy, finished: Sequence[TrialResult]) -> Iterato
     }
     if len(models) > 1 and started != {False}:
         yield "the models may start from different pre-training, which moves with architecture"
+
+
+def lineage_notes(used: Sequence[Step], records: Mapping[Key, Mapping[str, Any]]) -> Iterator[str]:
+    """Training images that were made from validation images, as their files say."""
+    for step in used:
+        if isinstance(step.spec, LineageSpec) and step.key in records:
+            result = records[step.key]["result"]
+            if result["of_validation"]:
+                yield (
+                    f"{step.spec.name}: {result['of_validation']:,} of {result['images']:,} images "
+                    f"are edits of validation images, which flatters validation scores and may "
+                    f"select weights too late; no test image is among them"
+                )
 
 
 def memory_notes(used: Sequence[Step], records: Mapping[Key, Mapping[str, Any]]) -> Iterator[str]:

@@ -12,14 +12,17 @@ from orchestrator.planned import VERSIONS, PlannedCell, PlannedTrial
 from orchestrator.quality import Quality
 from orchestrator.real import RealImages, count, without_real
 from orchestrator.sets import Taken, synthetic
-from orchestrator.settings import SubsetSettings
+from orchestrator.settings import FolderSet, SubsetSettings
+from tasks import plugins
 from tasks.errors import InputError
 from tasks.specs import (
     CellSpec,
     Counts,
     DuplicatesSpec,
     EvaluateSpec,
+    ImagesSpec,
     Key,
+    LineageSpec,
     Recipe,
     TrialSpec,
     content_key,
@@ -37,6 +40,8 @@ class FurtherTest:
     """The duplicates to leave out, if any."""
     skipped: tuple[str, ...] = ()
     """Images that cannot be read."""
+    is_edited: bool = False
+    """Its images are edits of the dataset's own test images."""
 
 
 def plan_cell(
@@ -112,11 +117,10 @@ class _Fold:
         ]
         # Sorted by key, so that the order in which sets are named does not count.
         taken = sorted((each for each in found if each is not None), key=lambda each: each.pack)
-        checks = (real.lineage, *(each.lineage for each in taken))
-        gates = tuple(key for key in checks if key is not None)
+        gates: tuple[Key, ...] = ()
         if quality is not None:
             asked = (quality.add(each, real, cell) for each in taken)
-            gates += tuple(gate for gate in asked if gate is not None)
+            gates = tuple(gate for gate in asked if gate is not None)
         images = real.images
         if chosen.variant == "synthetic":
             images = without_real(images)
@@ -173,9 +177,10 @@ class _Fold:
         model = model_label(self.spec.model)
         validation = self.spec.images.validation_pack
         needs = [self.spec.images.pack, *((validation,) if validation else ())]
+        lineages = self._lineages(further, steps)
         trial = steps.add(
             TrialSpec(cell=self.spec, seed=seed),
-            (*needs, *(each.pack for each in self.taken), *self.gates),
+            (*needs, *(each.pack for each in self.taken), *self.gates, *lineages),
             f"train {model}",
             self.spec.recipe.steps,
             content_key("trial", VERSIONS["trial"], {"cell": self.key, "seed": seed}),
@@ -208,6 +213,32 @@ class _Fold:
                 for each in further
             ),
         )
+
+    def _lineages(self, further: tuple[FurtherTest, ...], steps: Steps) -> tuple[Key, ...]:
+        """What looks for edits of test images among images of which nobody knows what they are."""
+        real = self.real
+        if not real.num_test:
+            return ()
+        looked = {
+            f"synthetic.{each.name}.folder": each.pack
+            for each in self.taken
+            if isinstance(each.source, FolderSet)
+        }
+        if getattr(plugins.module("datasets", real.dataset.reader.name), "MAY_HOLD_EDITS", False):
+            looked["dataset"] = real.images.pack
+        tests = (real.test, *(each.pack for each in further if not each.is_edited))
+        return tuple(
+            _lineage(name, pack, tests, real.images, steps) for name, pack in looked.items()
+        )
+
+
+def _lineage(name: str, pack: Key, tests: tuple[Key, ...], images: ImagesSpec, steps: Steps) -> Key:
+    # Which images validate does not hang on the subset.
+    real = replace(images, training=(0,) * len(images.training))
+    spec = LineageSpec(images=pack, tests=tests, real=real, name=name)
+    held = (real.validation_pack,) if real.validation_pack else ()
+    needs = tuple(dict.fromkeys((pack, *tests, real.pack, *held)))
+    return steps.add(spec, needs, f"lineage of {name}", 1, key_of(spec))
 
 
 def duplicates_of(real: RealImages, test: Key, num_images: int, steps: Steps) -> Key | None:

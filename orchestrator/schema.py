@@ -257,12 +257,12 @@ def _edits() -> dict[str, Schema]:
     services = [
         name for name in plugins.names("editors") if plugins.module("editors", name).ABOUT.service
     ]
-    provider = {**_object({"provider": {"enum": services}}), "additionalProperties": True}
+    providers = [_as_provider(_plugin("editors", name)) for name in services]
     drawn = [{**_fields(kind), "required": ["name"]} for kind in masks.KINDS.values()]
     return {
         "editor": {
             **editors,
-            "anyOf": [*editors["anyOf"], {**provider, "required": ["provider"]}],
+            "anyOf": [*editors["anyOf"], *providers],
         },
         "prompts": {
             "description": "A file: one prompt a line, or by class in JSON or YAML.",
@@ -274,6 +274,14 @@ def _edits() -> dict[str, Schema]:
         },
         **_fields(EditSettings)["properties"],
     }
+
+
+def _as_provider(service: Schema) -> Schema:
+    """The same settings, named by `provider`."""
+    properties = dict(service["properties"])
+    named = {"provider": properties.pop("name"), **properties}
+    required = ["provider" if key == "name" else key for key in service["required"]]
+    return {**service, "properties": named, "required": required}
 
 
 def _train() -> Schema:

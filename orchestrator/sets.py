@@ -7,7 +7,7 @@ from orchestrator.edited import edited_set
 from orchestrator.graph import Steps, key_of
 from orchestrator.mixed import known, missing
 from orchestrator.planned import VERSIONS
-from orchestrator.real import RealImages, lineage_of, scaled
+from orchestrator.real import RealImages, scaled
 from orchestrator.settings import CellSettings, EditedSet, FolderSet, GeneratedSet, SubsetSettings
 from tasks import plugins
 from tasks.errors import InputError, nearest
@@ -50,8 +50,6 @@ class Taken:
     fit: Key | None = None
     shards: tuple[Key, ...] = ()
     filter: Key | None = None
-    lineage: Key | None = None
-    """What looks for edits of test images in a folder, whose files say what they were made from."""
 
     def images(self) -> SyntheticImages:
         """As a trial has it, in the label order of the pack."""
@@ -121,9 +119,6 @@ def _folder(
         counts=tuple(of_dataset),
         labels=labels,
         source=each,
-        lineage=lineage_of(f"synthetic.{name}.folder", pack, real.test, steps)
-        if real.num_test
-        else None,
     )
 
 

@@ -111,7 +111,7 @@ class SetSettings:
     """Synthetic images of each class, instead."""
     histogram: dict[str, Whole] | tuple[Whole, ...] | None = None
     """Synthetic images by class name, others none; or a list in label order. Instead."""
-    seed: int = 0
+    seed: Whole = 0
     """Of fitting and of sampling; training has seeds of its own."""
     refill: bool = True
     """Draw others in place of images that filters drop."""
@@ -321,7 +321,7 @@ class EditSettings:
     """Edits of an image by each prompt; where prompts have weights, in all. 1 by default."""
     multiplier: Positive | None = None
     """Edits of an image in all, each by a prompt that is drawn; instead."""
-    seed: int = 0
+    seed: Whole = 0
     """Of prompts that are drawn, of masks and of the noise of edits, and of a fit."""
 
     def __post_init__(self) -> None:

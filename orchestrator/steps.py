@@ -13,6 +13,7 @@ from orchestrator.faults import is_fault
 from orchestrator.ledger import Attempt, Ledger
 from orchestrator.plan import Step
 from orchestrator.provenance import device_name, versions
+from orchestrator.services import service_of
 from tasks.errors import InputError
 from tasks.results import read_result
 from tasks.specs import Key, Progress, canonical
@@ -99,11 +100,11 @@ def perform(step: Step, setting: Setting, device: str) -> Iterator[Progress]:
 
 
 def _failed(step: Step, ledger: Ledger, attempt: Attempt, error: Exception) -> StepFailed:
-    """Note a failure, unless bad data is to blame: mended data has another key."""
+    """Note a failure, unless the user mends what is to blame: bad data, a key, a budget."""
     message = " ".join(str(error).split()) or type(error).__name__
     by_user = isinstance(error, InputError)
     said = message if by_user else f"{type(error).__name__}: {message}"
-    if by_user and step.kind in OF_DATA:
+    if by_user and (step.kind in OF_DATA or service_of(step)):
         ledger.discard(attempt)
     else:
         record = {

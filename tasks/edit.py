@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.editing import OVER_BUDGET, Edit, Edited
+from tasks.edits.answers import FolderAnswers, price_usd
 from tasks.edits.keeping import Fitted, about, editor_of, masks_of
 from tasks.edits.masks import Masks
 from tasks.edits.naming import edit_id, edit_seed, mask_seed
@@ -93,11 +94,12 @@ def edit(
             done += len(batch)
             yield Progress(done=done, total=len(jobs))
     _check_none_left([why for why in left if why], recipe.editor.name)
+    kept = None if answers is None else FolderAnswers(answers)
     seconds = time.monotonic() - begun
     result = {
         "images": len(jobs) - refused,
         "refused": refused,
-        "cost_usd": sum(each.cost_usd for each in found.values()),
+        "cost_usd": sum(price_usd(each, kept) for each in found.values()),
         "seconds": seconds,
         "images_per_s": len(jobs) / max(seconds, 1e-9),
         "stamp": editor.stamp,

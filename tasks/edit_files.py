@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.datasets._decode import decode
 from tasks.devices import memory_peak_bytes, prepare
 from tasks.editing import Edit, Edited, Editor
-from tasks.edits.answers import FolderAnswers
+from tasks.edits.answers import FolderAnswers, price_usd
 from tasks.edits.documents import read_document
 from tasks.edits.keeping import Fitted, editor_of, forget, masks_of
 from tasks.edits.mask_files import File, Folder, PerClass
@@ -80,7 +80,7 @@ def edit_files(
         for edited in editing.all():
             counts[_became(edited)] += len(editing.wanted[edited.id])
             cost_usd += edited.cost_usd
-            rows.append(_row(edited, editing.texts(edited.id), editing.price_usd(edited)))
+            rows.append(_row(edited, editing.texts(edited.id), price_usd(edited, editing.kept)))
             if len(rows) >= ROWS_AT_ONCE:
                 writer.write_table(_table(rows))
                 rows = []
@@ -116,7 +116,7 @@ class _Editing:
         self._device, self._fitted, self._answers = device, fitted, answers
         self._last: tuple[str, Pixels] | None = None
         self._origins: dict[str, tuple[str, ...]] = {}
-        self._kept: FolderAnswers | None = None
+        self.kept = None if answers is None else FolderAnswers(answers)
 
     def all(self) -> Iterator[Edited]:
         """Every id once, in any order; where it is stopped, the rest is left."""
@@ -141,14 +141,6 @@ class _Editing:
         """What the image of an edit says of itself; its id stands first, for who looks for it."""
         origins = self._origins.get(self.wanted[id][0].sha256, ())
         return {PNG_TEXT: id, KEY: " ".join(origins)}
-
-    def price_usd(self, edited: Edited) -> float:
-        """What an edit cost, whichever run paid for it."""
-        if self._answers is None or edited.cost_usd:
-            return edited.cost_usd
-        self._kept = self._kept or FolderAnswers(self._answers)
-        answer = self._kept.find(edited.id)
-        return 0.0 if answer is None else answer.cost_usd
 
     def _batch(self, ids: Sequence[str], editor: Editor, masks: Masks | None) -> Iterator[Edited]:
         edits: dict[str, Edit] = {}

@@ -403,7 +403,9 @@ class LineageSpec:
     KIND: ClassVar[str] = "lineage"
     images: Key
     """The pack of what is trained on."""
-    test: Key
+    tests: tuple[Key, ...]
+    real: ImagesSpec | None
+    """Says which images validate: edits of them are counted."""
     name: Annotated[str, NotHashed()]
     """Where a study says what is trained on, for the message."""
 

@@ -193,9 +193,13 @@ def _other_sets(result: StudyResult) -> tuple[Remark, ...]:
         for name, count in result.evaluation_sets.items()
     )
     family = sum(row.shifted.comparison is not None for row in shifted_rows(result, metrics[0]))
+    edited = "".join(
+        f" {name}: the study's own test images, edited by {what}."
+        for name, what in result.edited_tests.items()
+    )
     text = (
-        f"{sizes}: images that chose nothing. The drop is the score on the study's own test "
-        "images minus the one on the set, paired by trial within a cell; a smaller drop may come "
+        f"{sizes}: images that chose nothing.{edited} The drop is the score on the study's own "
+        "test images minus the one on the set, paired by trial within a cell; a smaller drop may come "
         "from a lower start, so read it beside the difference from the baseline on the same set."
     )
     if note := lacking_note(result):

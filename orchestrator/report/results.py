@@ -246,6 +246,8 @@ class StudyResult:
     for all seeds."""
     evaluation_sets: Mapping[str, int] = field(default_factory=dict)
     """Name -> images, of the other test sets (`evaluate_on`), in the order of the study."""
+    edited_tests: Mapping[str, str] = field(default_factory=dict)
+    """Name -> what edits them, of those that are edits of the study's own test images."""
     lower_is_better: frozenset[str] = frozenset()
     """Of `metrics`, those in which a smaller number is the better one."""
     duplicates: tuple[DuplicateCheck, ...] = ()

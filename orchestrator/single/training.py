@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.plan import PlannedTrial, Step
-from orchestrator.single.performing import Workplace, for_users
+from orchestrator.single.performing import Workplace, for_users, outstanding
 from orchestrator.single.planning import Training
 from orchestrator.single.saving import save
 from orchestrator.single.settings import flagged
@@ -75,9 +75,9 @@ def _trained(
     is_new = not at.is_done(step)
     evaluation = training.steps[trial.evaluate]
     tested = [key for key in evaluation.needs if key != step.key] if training.is_tested else []
-    for key in dict.fromkeys([*step.needs, *tested]):
-        for progress in perform(training.steps[key], at.setting, at.device):
-            watcher.reading(training.steps[key], progress)
+    for each in outstanding([*step.needs, *tested], training.steps, at):
+        for progress in perform(each, at.setting, at.device):
+            watcher.reading(each, progress)
     for progress in perform(step, at.setting, at.device):
         watcher.training(trial.seed, progress)
     drop_weights(step.key, at.setting)

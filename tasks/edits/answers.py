@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.editing import Answer
+from tasks.editing import Answer, Edited
 from tasks.errors import InputError
 
 JOURNAL = "calls.jsonl"
@@ -237,3 +237,15 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def price_usd(edited: Edited, kept: FolderAnswers | None) -> float:
+    """What an edit cost, whichever run paid for it.
+
+    Args:
+        kept: None where nothing is paid.
+    """
+    if kept is None or edited.cost_usd:
+        return edited.cost_usd
+    answer = kept.find(edited.id)
+    return 0.0 if answer is None else answer.cost_usd

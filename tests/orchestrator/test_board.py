@@ -1,15 +1,17 @@
 """The board hands out each job once, when it can run, and knows when nothing more will come."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.board import Board, Job, jobs_of
 from orchestrator.plan import Step
-from tasks.specs import EvaluateSpec, Progress
+from tasks import plugins
+from tasks.specs import EditRecipe, EditSpec, EvaluateSpec, Progress
 
 SPEC = EvaluateSpec(trial="t", test="p")
-"""The board never looks into a spec."""
+"""The board never looks into a spec, but for services."""
 
 
 def step(key: str, *needs: str) -> Step:
@@ -243,3 +245,49 @@ def test_trials_are_not_over_while_images_for_them_are_made() -> None:
     board.lost(fit, "gone", again=False)
     assert board.losses == {fit.first.key: "gone"}
     assert board.is_over(trials=True)
+
+
+def asking(service: str, key: str) -> Step:
+    recipe = EditRecipe(editor=plugins.plugin("editors", service), pack="p", per_image=1, seed=0)
+    spec = EditSpec(recipe=recipe, prompts=(), split_seed=0, label=0, start=0, stop=1)
+    return replace(step(key), spec=spec)
+
+
+SERVICES = steps_of(
+    asking("openai", "edit.1"),
+    asking("openai", "edit.2"),
+    asking("stability", "edit.3"),
+    asking("sdedit", "edit.4"),
+    asking("sdedit", "edit.5"),
+    step("gather", "edit.1", "edit.2"),
+    step("trial.mixed", "gather"),
+    step("trial.real"),
+)
+
+
+def test_a_service_is_asked_by_one_step_at_a_time() -> None:
+    board, _ = board_of(SERVICES)
+    first = take_all(board, trials=False)
+    assert keys(first) == ["edit.1", "edit.3", "edit.4", "edit.5"]
+    finish(board, first[0])
+    second = take_all(board, trials=False)
+    assert keys(second) == ["edit.2"]
+    finish(board, *first[1:], *second)
+    assert keys(take_all(board, trials=False)) == ["gather"]
+
+
+def test_nothing_more_is_asked_of_a_service_that_is_closed() -> None:
+    board, diary = board_of(SERVICES)
+    first = take_all(board, trials=False)
+    board.close_service(first[0], "no money is left")
+    assert board.losses == {"edit.1": "no money is left"}
+    assert diary.lines[-1] == "lost edit.1: no money is left"
+    finish(board, *first[1:])
+    assert board.take(trials=False) is None
+    assert board.is_over(trials=False)
+    # What needs none of it goes on.
+    (real,) = take_all(board, trials=True)
+    assert real.first.key == "trial.real"
+    finish(board, real)
+    assert board.is_over(trials=True)
+    assert not board.failures

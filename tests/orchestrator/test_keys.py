@@ -259,7 +259,7 @@ def edits(name: str) -> Document:
     document: Document = {"editor": {"name": name}}
     if about.prompt:
         document["prompts"] = str(PROMPTS)
-    if about.mask:
+    if about.mask == "needed":
         document["mask"] = "full"
     return {"synthetic": {"edited": document}, "sets": ["edited"]}
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.datasets import image_folder
+from tasks.datasets._files import images_below
 from tasks.errors import InputError
 from tasks.packs import Example
 from tasks.reading import DataMissing, Reader
@@ -42,6 +43,29 @@ def test_images_are_found_at_any_depth_and_nothing_else_is(tmp_path: Path) -> No
     reader = folder(tmp_path)
     assert identified(reader).classes == ("a", "b")
     assert sources_of(reader, "all") == ["a/1.png", "a/deep/er/2.PNG", "b/3.jpg", "b/sub.dir/4.bmp"]
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    for name in ("elsewhere/deep/1.png", "in/b/2.png", "in/c/4.png", "in/a.png"):
+        save(tmp_path / name, pixels_of(1, 4, 4))
+    save(tmp_path / "elsewhere" / ".3.png", pixels_of(1, 4, 4))
+    for link, target in {
+        "in/a": "../elsewhere",
+        "in/.hidden": "../elsewhere",
+        "in/alias": "b",
+        "in/b/back": "..",
+        "in/b/itself": "itself",
+        "in/b/nothing.png": "nowhere.png",
+        "in/c/b": "../b",
+        "in/b/c": "../c",
+    }.items():
+        (tmp_path / link).symlink_to(target)
+    found = images_below(tmp_path / "in")
+    assert found == sorted(found)
+    assert [path.relative_to(tmp_path / "in").as_posix() for path in found] == [
+        *("a/deep/1.png", "a.png", "alias/2.png", "alias/c/4.png"),
+        *("b/2.png", "b/c/4.png", "c/4.png", "c/b/2.png"),
+    ]
 
 
 def test_a_root_that_is_hidden_itself_is_as_good(tmp_path: Path) -> None:

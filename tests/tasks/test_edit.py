@@ -1,7 +1,7 @@
 """A shard of edits of a pack: every edit named by what it is, and whole or not there."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 
 from tasks import plugins
 from tasks.edit import edit
+from tasks.editing import OVER_BUDGET, About, Answer, Edit, Edited
+from tasks.edits.answers import FolderAnswers
 from tasks.edits.masks import open_masks
 from tasks.edits.prompts import Prompt
 from tasks.edits.strokes import Strokes
@@ -67,10 +69,32 @@ def spec_of(tmp_path: Path, **changes: Any) -> EditSpec:
     return replace(spec, **changes)
 
 
-def run(spec: EditSpec, pack: Path, out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def run(
+    spec: EditSpec, pack: Path, out: Path, answers: Path | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     out.mkdir()
-    read_all(edit(spec, pack, None, None, out, "cpu"))
+    read_all(edit(spec, pack, None, answers, out, "cpu"))
     return pq.read_table(out / SHARD_FILE).to_pylist(), read_result(out)
+
+
+@dataclass(kw_only=True)
+class Scripted:
+    """An `Editor` that answers as it is told."""
+
+    answer: Callable[[Sequence[Edit]], Iterator[Edited]]
+    batch_size: int = 5
+    stamp: dict[str, str] = field(default_factory=dict)
+
+    def edit(self, edits: Sequence[Edit]) -> Iterator[Edited]:
+        return self.answer(edits)
+
+
+def script(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[Sequence[Edit]], Iterator[Edited]]
+) -> None:
+    """Let `negative` answer so from now on."""
+    module = plugins.module("editors", "negative")
+    monkeypatch.setattr(module, "build", lambda config, given: Scripted(answer=answer))
 
 
 def test_every_image_has_an_edit_by_every_prompt(pack: Path, tmp_path: Path) -> None:
@@ -82,9 +106,10 @@ def test_every_image_has_an_edit_by_every_prompt(pack: Path, tmp_path: Path) -> 
     assert result["stamp"] == {"dtype": "uint8"}
 
 
-def test_equal_images_are_edited_once(pack: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_size", [1, 2 * NUM_IMAGES])
+def test_equal_images_are_edited_once(batch_size: int, pack: Path, tmp_path: Path) -> None:
     config = plugins.module("editors", "negative").Config(
-        log=str(tmp_path / "log"), batch_size=2 * NUM_IMAGES
+        log=str(tmp_path / "log"), batch_size=batch_size
     )
     spec = spec_of(tmp_path)
     spec = replace(
@@ -96,6 +121,47 @@ def test_equal_images_are_edited_once(pack: Path, tmp_path: Path) -> None:
     assert len(set(twins)) == 2 < len(twins) == 4
     asked = [line for line in (tmp_path / "log").read_text().split("\n") if "edit" in line]
     assert len(asked) == len(set(asked)) == 2 * (NUM_IMAGES - 1)
+
+
+def test_the_cost_is_of_every_edit_that_was_made(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(
+        monkeypatch, lambda edits: (Edited(id=e.id, image=e.image, cost_usd=0.25) for e in edits)
+    )
+    _, result = run(spec_of(tmp_path), pack, tmp_path / "out")
+    # Two of the images are alike.
+    assert result["cost_usd"] == 2 * (NUM_IMAGES - 1) * 0.25
+
+
+def test_the_cost_is_also_of_answers_that_an_earlier_run_paid_for(
+    pack: Path, tmp_path: Path
+) -> None:
+    rows, before = run(spec_of(tmp_path), pack, tmp_path / "out")
+    kept = Answer(id=rows[0]["id"], status="image", cost_usd=0.25)
+    FolderAnswers(tmp_path / "answers").keep(kept)
+    _, after = run(spec_of(tmp_path), pack, tmp_path / "again", tmp_path / "answers")
+    assert (before["cost_usd"], after["cost_usd"]) == (0, 0.25)
+
+
+@pytest.mark.parametrize(("prompt", "num_ids"), [(True, 1), (False, 3)])
+def test_an_edit_is_named_by_label_and_fit_where_no_prompt_is_read(
+    prompt: bool, num_ids: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins.module("editors", "negative"), "ABOUT", About(prompt=prompt))
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    twins = [
+        Example(pixels=np.zeros((8, 8, 1), np.uint8), label=label, source=name, sha256="f" * 64)
+        for label, name in enumerate(CLASSES)
+    ]
+    read_all(write_pack(pack, lambda: twins, CLASSES, None, len(twins)))
+    ids = set()
+    for fit, label in (("a", 0), ("b", 0), ("a", 1)):
+        spec = spec_of(tmp_path, prompts=PROMPTS[:1], label=label, stop=1)
+        spec = replace(spec, recipe=replace(spec.recipe, fit=fit))
+        ids |= {row["id"] for row in run(spec, pack, tmp_path / f"{fit}{label}")[0]}
+    assert len(ids) == num_ids
 
 
 def test_bytes_do_not_depend_on_the_cut_into_shards(pack: Path, tmp_path: Path) -> None:
@@ -120,6 +186,17 @@ def test_what_is_refused_is_counted_and_not_made(pack: Path, tmp_path: Path) -> 
 def test_a_shard_with_edits_left_to_do_is_not_there(pack: Path, tmp_path: Path) -> None:
     (tmp_path / "trouble").write_text("forget")
     with pytest.raises(ConnectionError, match=r"edits are left to do \(there is no image\)"):
+        run(spec_of(tmp_path), pack, tmp_path / "out")
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_a_budget_that_does_not_do_is_named(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(
+        monkeypatch, lambda edits: (Edited(id=e.id, image=None, left=OVER_BUDGET) for e in edits)
+    )
+    with pytest.raises(Exception, match="max_cost_usd leaves"):
         run(spec_of(tmp_path), pack, tmp_path / "out")
     assert not (tmp_path / "out" / "result.json").exists()
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from sklearn.datasets import load_digits
 from tasks import plugins
 from tasks.augmentation import AugmentationInfo, Batch
 from tasks.edit_files import PNG_TEXT, edit_files, id_of
+from tasks.editing import Answer, Edit, Edited
 from tasks.edits import masks
+from tasks.edits.answers import FolderAnswers
 from tasks.edits.augmenting import MIXING, as_editor
 from tasks.edits.keeping import Fitted, about, folder_of
 from tasks.edits.naming import edit_seed, mask_seed
@@ -76,10 +79,32 @@ def spec_of(root: Path, tmp_path: Path, name: str = "negative", **config: Any) -
     )
 
 
-def run(spec: EditFilesSpec, out: Path) -> tuple[dict[str, Row], dict[str, Any]]:
+@dataclass(kw_only=True)
+class Scripted:
+    """An `Editor` that answers as it is told."""
+
+    answer: Callable[[Sequence[Edit]], Iterator[Edited]]
+    batch_size: int = 5
+    stamp: dict[str, str] = field(default_factory=dict)
+
+    def edit(self, edits: Sequence[Edit]) -> Iterator[Edited]:
+        return self.answer(edits)
+
+
+def script(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[Sequence[Edit]], Iterator[Edited]]
+) -> None:
+    """Let `negative` answer so from now on."""
+    module = plugins.module("editors", "negative")
+    monkeypatch.setattr(module, "build", lambda config, given: Scripted(answer=answer))
+
+
+def run(
+    spec: EditFilesSpec, out: Path, fitted: Fitted | None = None, answers: Path | None = None
+) -> tuple[dict[str, Row], dict[str, Any]]:
     """The rows by id, and the result; progress only grows."""
     out.mkdir()
-    done = [progress.done for progress in edit_files(spec, out, "cpu")]
+    done = [progress.done for progress in edit_files(spec, out, "cpu", fitted, answers)]
     assert done == sorted(done)
     assert done[-1] == len(spec.edits)
     rows = {row["id"]: row for row in pq.read_table(out / SHARD_FILE).to_pylist()}
@@ -130,6 +155,67 @@ def test_what_an_edit_is_decides_its_bytes(root: Path, tmp_path: Path) -> None:
     assert not set(other) & set(rows)
 
 
+def test_without_a_prompt_an_edit_is_named_by_class_and_generator(
+    root: Path, tmp_path: Path
+) -> None:
+    spec = spec_of(root, tmp_path)
+    for prompt, num_ids in (("of glass", 1), ("", 3)):
+        each = replace(spec.edits[0], prompt=prompt)
+        ids = {
+            id_of(spec.editor, "a" * 64, 3, each),
+            id_of(spec.editor, "b" * 64, 3, each),
+            id_of(spec.editor, "a" * 64, 3, replace(each, class_name="letter")),
+        }
+        assert len(ids) == num_ids
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_who_draws_a_class_is_told_its_label(
+    labelled: bool, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = ("cat", "digit", "letter")
+    info = ImageInfo(channels=1, height=8, width=8, num_classes=3, classes=classes)
+    told: dict[str, int | None] = {}
+
+    def answer(edits: Sequence[Edit]) -> Iterator[Edited]:
+        for edit in edits:
+            told[edit.id] = edit.label
+            yield Edited(id=edit.id, image=edit.image)
+
+    script(monkeypatch, answer)
+    spec = spec_of(root, tmp_path)
+    edits = [
+        replace(each, prompt="", class_name=name)
+        for each, name in zip(spec.edits, classes * 4, strict=True)
+    ]
+    spec = replace(spec, edits=tuple(edits))
+    run(spec, tmp_path / "out", Fitted(folder=tmp_path, info=info) if labelled else None)
+    for each in edits:
+        wanted = classes.index(each.class_name) if labelled else None
+        assert told[id_of(spec.editor, "", 3, each)] == wanted
+
+
+def test_a_row_says_what_was_paid_by_whichever_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(root, tmp_path)
+    before = id_of(spec.editor, "", 3, spec.edits[0])
+    kept = Answer(id=before, status="image", cost_usd=0.25)
+    FolderAnswers(tmp_path / "answers").keep(kept)
+    script(
+        monkeypatch,
+        lambda edits: (
+            Edited(id=e.id, image=e.image, cost_usd=0.0 if e.id == before else 0.5) for e in edits
+        ),
+    )
+    rows, result = run(spec, tmp_path / "out", answers=tmp_path / "answers")
+    prices = {id: row["cost_usd"] for id, row in rows.items()}
+    assert prices == dict.fromkeys(rows, 0.5) | {before: 0.25}
+    assert result["cost_usd"] == 9 * 0.5
+    nowhere, _ = run(spec, tmp_path / "without answers")
+    assert nowhere[before]["cost_usd"] == 0
+
+
 def test_an_editor_is_built_once_for_all_steps_of_a_process(root: Path, tmp_path: Path) -> None:
     spec = spec_of(root, tmp_path)
     for number in range(3):
@@ -161,6 +247,24 @@ def test_where_nothing_more_can_be_made_the_rest_is_left(
     assert {row["left"] for row in rows.values()} == {result["stopped"]}
 
 
+def test_what_was_mended_after_a_stop_is_found(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "trouble").write_text("stop")
+    run(spec_of(root, tmp_path), tmp_path / "out")
+    (tmp_path / "trouble").unlink()
+    _, result = run(spec_of(root, tmp_path), tmp_path / "again")
+    assert (result["made"], result["stopped"]) == (12, "")
+    assert [line for line in log(tmp_path) if "build" in line] == ["build on cpu"] * 2
+
+
+def test_what_an_editor_says_nothing_of_is_left(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, lambda edits: (Edited(id=e.id, image=None) for e in edits))
+    rows, result = run(spec_of(root, tmp_path), tmp_path / "out")
+    assert (result["made"], result["left"], result["stopped"]) == (0, 12, "")
+    assert {row["left"] for row in rows.values()} == {"there is no image"}
+
+
 def test_what_was_made_before_a_stop_is_kept(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -172,12 +276,36 @@ def test_what_was_made_before_a_stop_is_kept(root: Path, tmp_path: Path) -> None
     assert (result["made"], result["left"]) == (7, 5)
 
 
-@pytest.mark.parametrize(("trouble", "why"), [("fail", "no finite"), ("forget", "forgot 5")])
-def test_a_fault_of_the_editor_is_no_result(
-    trouble: str, why: str, root: Path, tmp_path: Path
+def test_a_fault_of_the_editor_is_no_result(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "trouble").write_text("fail")
+    with pytest.raises(RuntimeError, match="no finite"):
+        run(spec_of(root, tmp_path), tmp_path / "out")
+
+
+def test_an_editor_that_forgets_an_edit_is_not_asked_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "trouble").write_text(trouble)
-    with pytest.raises((RuntimeError, ValueError), match=why):
+    asked: list[int] = []
+
+    def answer(edits: Sequence[Edit]) -> Iterator[Edited]:
+        asked.append(len(edits))
+        # Once alone: asked again, it would end without an error.
+        forgotten = 1 if len(asked) == 1 else 0
+        return (Edited(id=each.id, image=each.image) for each in edits[forgotten:])
+
+    script(monkeypatch, answer)
+    with pytest.raises(ValueError, match="negative forgot 1 of its edits"):
+        run(spec_of(root, tmp_path), tmp_path / "out")
+    assert asked == [5]
+
+
+@pytest.mark.parametrize("shape", [(8, 7, 1), (8, 8, 3)])
+def test_an_image_of_another_shape_is_a_fault_of_the_editor(
+    shape: tuple[int, ...], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = np.zeros(shape, np.uint8)
+    script(monkeypatch, lambda edits: (Edited(id=each.id, image=made) for each in edits))
+    with pytest.raises(ValueError, match=re.escape(f"negative made {shape} of (8, 8, 1)")):
         run(spec_of(root, tmp_path), tmp_path / "out")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from tasks.errors import InputError
 from tasks.lineage import lineage
 from tasks.origins import KEY, origins_of, pixels_sha256, read_origins
 from tasks.packs import Example, Pack, Pixels, read_all, write_pack
+from tasks.results import read_result
 from tasks.shards import png
-from tasks.specs import LineageSpec
+from tasks.specs import ImagesSpec, LineageSpec
 
-SPEC = LineageSpec(images="i", test="t", name="synthetic.x.folder")
+SPEC = LineageSpec(images="i", tests=("t",), real=None, name="synthetic.x.folder")
 
 
 def drawn(seed: int) -> Pixels:
@@ -60,7 +62,7 @@ def array_pack(path: Path, images: list[Pixels]) -> Path:
 def looked(tmp_path: Path, trained: Path, test: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    read_all(lineage(SPEC, trained, test, out))
+    read_all(lineage(SPEC, {"i": trained, "t": test}, out))
 
 
 TEST, OTHER = png(drawn(0)), png(drawn(1))
@@ -91,6 +93,39 @@ def test_edits_of_other_images_are_trained_on(tmp_path: Path) -> None:
     test = folder_pack(tmp_path / "test", {"0.png": TEST})
     files = {"fine.png": edit_of(OTHER, 4), "again.png": edit_of(edit_of(OTHER, 4), 5)}
     looked(tmp_path, folder_pack(tmp_path / "trained", files), test)
+
+
+def test_every_test_set_is_looked_at(tmp_path: Path) -> None:
+    packs = {
+        "i": folder_pack(tmp_path / "trained", {"0.png": edit_of(TEST, 2)}),
+        "other": folder_pack(tmp_path / "other", {"9.png": OTHER}),
+        "t": folder_pack(tmp_path / "test", {"8.png": OTHER, "0.png": TEST}),
+    }
+    with pytest.raises(InputError, match="1 of 1 images"):
+        read_all(lineage(replace(SPEC, tests=("other", "t")), packs, tmp_path))
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["of the train split", "apart"])
+def test_edits_of_validation_images_are_counted(apart: bool, tmp_path: Path) -> None:
+    reals = {f"{seed}.png": png(drawn(seed)) for seed in range(10, 16)}
+    real = folder_pack(tmp_path / "real", reals)
+    trained = {name: edit_of(data, 30 + at) for at, (name, data) in enumerate(reals.items())}
+    packs = {
+        "i": folder_pack(tmp_path / "trained", trained),
+        "t": folder_pack(tmp_path / "test", {"0.png": TEST}),
+        "real": real,
+        "val": folder_pack(tmp_path / "val", {"10.png": reals["10.png"], "0.png": TEST}),
+    }
+    images = ImagesSpec(
+        pack="real",
+        split_seed=0,
+        validation=(2,),
+        training=(0,),
+        validation_pack="val" if apart else None,
+    )
+    read_all(lineage(replace(SPEC, real=images), packs, tmp_path))
+    expected = {"images": 6, "edits": 6, "of_validation": 1 if apart else 2}
+    assert read_result(tmp_path) == expected
 
 
 def test_an_image_and_its_edit_are_not_divided_between_folds(tmp_path: Path) -> None:
