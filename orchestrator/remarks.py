@@ -53,8 +53,7 @@ def lineage_notes(used: Sequence[Step], records: Mapping[Key, Mapping[str, Any]]
             if result["of_validation"]:
                 yield (
                     f"{step.spec.name}: {result['of_validation']:,} of {result['images']:,} images "
-                    f"are edits of validation images, which flatters validation scores and may "
-                    f"select weights too late; no test image is among them"
+                    f"are edits of validation images, which flatters validation scores"
                 )
 
 

@@ -217,8 +217,6 @@ class _Fold:
     def _lineages(self, further: tuple[FurtherTest, ...], steps: Steps) -> tuple[Key, ...]:
         """What looks for edits of test images among images of which nobody knows what they are."""
         real = self.real
-        if not real.num_test:
-            return ()
         looked = {
             f"synthetic.{each.name}.folder": each.pack
             for each in self.taken
@@ -226,7 +224,8 @@ class _Fold:
         }
         if getattr(plugins.module("datasets", real.dataset.reader.name), "MAY_HOLD_EDITS", False):
             looked["dataset"] = real.images.pack
-        tests = (real.test, *(each.pack for each in further if not each.is_edited))
+        own = (real.test,) if real.num_test else ()
+        tests = (*own, *(each.pack for each in further if not each.is_edited))
         return tuple(
             _lineage(name, pack, tests, real.images, steps) for name, pack in looked.items()
         )

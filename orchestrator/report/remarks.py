@@ -199,8 +199,9 @@ def _other_sets(result: StudyResult) -> tuple[Remark, ...]:
     )
     text = (
         f"{sizes}: images that chose nothing.{edited} The drop is the score on the study's own "
-        "test images minus the one on the set, paired by trial within a cell; a smaller drop may come "
-        "from a lower start, so read it beside the difference from the baseline on the same set."
+        "test images minus the one on the set, paired by trial within a cell; a smaller drop may "
+        "come from a lower start, so read it beside the difference from the baseline on the same "
+        "set."
     )
     if note := lacking_note(result):
         text += f" {note}."

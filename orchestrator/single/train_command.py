@@ -1,5 +1,6 @@
 """`augury train`: one training a seed, on class folders."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -171,6 +172,8 @@ def _train(
         trained = list(work.train(training, targets, at, watcher))
     finally:
         watcher.close()
+    for note in work.notes(training, at):
+        print(f"warning: {note}", file=sys.stderr)
     print((outcome.as_json if as_json else outcome.closing)(trained, training))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.plan import PlannedTrial, Step
+from orchestrator.remarks import lineage_notes
 from orchestrator.single.performing import Workplace, for_users, outstanding
 from orchestrator.single.planning import Training
 from orchestrator.single.saving import save
@@ -66,6 +67,15 @@ def train(
                 raise
             raise flagged(InputError(str(mended).replace("train.lr", "--lr"))) from error
         yield trained
+
+
+def notes(training: Training, at: Workplace) -> Iterator[str]:
+    """What a reader of the scores must know of the images."""
+    needs = {key for trial in training.cell.trials for key in training.steps[trial.trial].needs}
+    used = [training.steps[key] for key in needs]
+    records = {s.key: record for s in used if (record := at.ledger.record(s.kind, s.key))}
+    for note in lineage_notes(used, records):
+        yield str(flagged(InputError(note)))
 
 
 def _trained(

@@ -1,11 +1,15 @@
 """`augury train` on class folders, as a user runs it."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from tasks.classification import load_weights
+from tasks.datasets._decode import decode
+from tasks.origins import KEY, origins_of, read_origins
+from tasks.shards import png
 from tests.orchestrator.commands import augury
 from tests.orchestrator.single.conftest import NAMES, RECIPE, write_digits
 
@@ -106,3 +110,39 @@ def test_a_full_cache_is_one_line(work: Path) -> None:
     assert "Traceback" not in done.stderr
     assert not list(work.glob("*full*"))
     assert augury(work, "train", *RECIPE, *words).returncode == 0
+
+
+def edit_all(folder: Path, to: Path) -> int:
+    """Write an edit of every image, as `augury generate --input-dir` does."""
+    paths = sorted(folder.rglob("*.png"))
+    for path in paths:
+        data = path.read_bytes()
+        pixels = decode(data, str(path))
+        origins = origins_of(hashlib.sha256(data).hexdigest(), pixels, read_origins(data))
+        target = to / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(png(255 - pixels, {KEY: " ".join(origins)}))
+    return len(paths)
+
+
+def test_edits_of_training_images_can_be_trained_on_and_of_test_images_not(tmp_path: Path) -> None:
+    for number, part in enumerate(("real", "test")):
+        write_digits(tmp_path / part, 100 * number, 100 * number + 100)
+        count = edit_all(tmp_path / part, tmp_path / f"{part}-edited")
+    common = ("train", *RECIPE, "--data-dir", "real", "--synthetic-dir")
+    done = augury(tmp_path, *common, "real-edited", "--save-path", "a.pt")
+    assert done.returncode == 0, done.stderr
+    (warning,) = (line for line in done.stderr.splitlines() if line.startswith("warning"))
+    held = round(len(list((tmp_path / "real").rglob("*.png"))) / 10)
+    assert warning.startswith(f"warning: --synthetic-dir: {held} of ")
+    assert warning.endswith("are edits of validation images, which flatters validation scores")
+    # Nobody has read these test images before.
+    words = ("--test-dir", "test", "--save-path", "b.pt")
+    done = augury(tmp_path, *common, "real-edited", *words)
+    assert done.returncode == 0, done.stderr
+    refused = augury(tmp_path, *common, "test-edited", *words)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith(
+        f"error: --synthetic-dir: {count} of {count} images are edits of images that are tested on"
+    )
+    assert "Traceback" not in refused.stderr
