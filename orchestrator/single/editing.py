@@ -250,8 +250,10 @@ def _mask(given: str) -> Any:
     if not given.lstrip().startswith("{"):
         return masks.named(given)
     values = mapping(yaml12.parse(given), "mask")
-    if values.get("name") not in masks.NAMES:
-        raise InputError(f"unknown {values.get('name')!r}; {nearest('', masks.NAMES)}")
+    if "name" not in values:
+        raise InputError(f"name is missing; {nearest('', masks.NAMES)}")
+    if values["name"] not in masks.NAMES:
+        raise InputError(f"unknown {values['name']!r}; {nearest('', masks.NAMES)}")
     try:
         return TypeAdapter(masks.Config).validate_json(json.dumps(values))
     except ValidationError as error:

@@ -37,6 +37,8 @@ def edit(
     folder.look()
     money = money_of(edits, folder.missing, ledger_of(folder, options))
     print(editing_outcome.opening(folder, money), flush=True)
+    if warning := editing_outcome.coarse(folder.plan):
+        print(warning, file=sys.stderr, flush=True)
     if dry_run:
         print(editing_outcome.dry(folder))
         return 0

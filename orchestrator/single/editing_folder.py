@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 
 from orchestrator.single.documents import written_json
 from orchestrator.single.editing_plan import EditPlan, Planned
+from orchestrator.single.editing_recipes import FAILURES, PRIVATE, is_blank, journals
 from orchestrator.single.editing_rows import (
     Name,
     Row,
@@ -37,8 +39,6 @@ from tasks.errors import InputError
 from tasks.specs import Key, canonical
 
 FLAG = "--output-dir"
-PRIVATE = ".augury"
-FAILURES = "failures.csv"
 HEAD_BYTES = 4096
 """Of an image's file, in which the id of its edit stands."""
 ID_TEXT = b"tEXt" + PNG_TEXT.encode() + b"\0"
@@ -94,12 +94,23 @@ class EditFolder:
                     f"{FLAG} {self.path}: holds other files: {some(found)}; name a new folder"
                 )
             return
-        here = json.loads(json.dumps(canonical(self.plan.recipe)))
-        if there != here:
+        here = self._recipe
+        if there != here and not self._came_to_nothing(there):
             raise InputError(
                 f"{FLAG} {self.path}: holds edits of another recipe ({difference(there, here)}); "
-                f"name a new folder"
+                f"name a new folder{self._paid_here()}"
             )
+
+    def _came_to_nothing(self, recipe: Mapping[str, Any]) -> bool:
+        """A run by that recipe failed before it had made, or paid, anything."""
+        is_of_edits = recipe.keys() == self._recipe.keys()
+        return is_of_edits and not self._known_rows() and is_blank(self.path, self.store)
+
+    def _paid_here(self) -> str:
+        """How a new folder comes by what was paid for this one."""
+        if not (self.plan.edits.about.service and journals(self.store)):
+            return ""
+        return f", with --store {shlex.quote(str(self.store))}, so that nothing is paid twice"
 
     def look(self) -> None:
         """Find out which edits are done.
@@ -108,11 +119,12 @@ class EditFolder:
         """
         known = {name_of_row(row): row for row in self._known_rows()}
         planned = {name_of(each): each for each in self.plan.planned}
-        gone = sorted({name[0] for name in known if name not in planned and known[name]["file"]})
+        files = (row["file"] for name, row in known.items() if name not in planned)
+        gone = sorted(file for file in files if file and os.path.exists(self.path / file))
         if gone:
             raise InputError(
                 f"{FLAG} {self.path}: holds edits of images that are no longer there: "
-                f"{some(gone)}; name a new folder"
+                f"{some(gone)}: remove these files, or name a new folder"
             )
         for name, each in planned.items():
             row = known.get(name)
@@ -166,11 +178,22 @@ class EditFolder:
                 pass
         for torn in self._asides.iterdir():
             torn.unlink()
-        if not (self.path / ABOUT).exists():
+        try:
+            # Another run may have begun here since.
+            self._check_same()
+        except InputError:
+            self.close()
+            raise
+        if read_recipe(self.path) != self._recipe:
             self._write(ABOUT, written_json(self._about(), indent=1).encode())
         for row in self.rows.values():
             if before := row.pop("moves_from", ""):
                 (self.path / before).replace(self.path / row["file"])
+
+    @property
+    def is_begun(self) -> bool:
+        """No other run writes to it."""
+        return self._lock is not None
 
     def close(self) -> None:
         """Let other runs in."""
@@ -278,6 +301,17 @@ class EditFolder:
         }
 
     @property
+    def store(self) -> Path:
+        """Of steps and paid answers, where no other is named."""
+        return self.private / "store"
+
+    @property
+    def _recipe(self) -> dict[str, Any]:
+        """As `manifest.json` has it."""
+        found: dict[str, Any] = json.loads(json.dumps(canonical(self.plan.recipe)))
+        return found
+
+    @property
     def _asides(self) -> Path:
         return self.private / "aside"
 
@@ -300,3 +334,8 @@ class EditFolder:
 def is_full(error: BaseException) -> bool:
     """A disk takes no more."""
     return isinstance(error, OSError) and error.errno in FULL
+
+
+def why_full(text: str) -> str:
+    """What the system says of a disk that takes no more, in an error's text; empty for others."""
+    return next((why for why in map(os.strerror, FULL) if why in text), "")

@@ -1,15 +1,21 @@
 """Says which edits are made, and which were."""
 
+import re
 import shlex
 from collections import Counter
 
 from orchestrator.display import duration
 from orchestrator.report.wording import counted, listed
-from orchestrator.single.editing_folder import FAILURES, EditFolder
+from orchestrator.single.documents import written_json
+from orchestrator.single.editing_folder import EditFolder
 from orchestrator.single.editing_money import Money
+from orchestrator.single.editing_plan import EditPlan
+from orchestrator.single.editing_recipes import FAILURES
 from orchestrator.single.editing_run import Ended
-from orchestrator.single.editing_sources import CONTACT_SHEET
+from orchestrator.single.editing_sources import CONTACT_SHEET, Image
 from orchestrator.single.places import some
+from tasks.datasets._splits import SPLIT_NAMES
+from tasks.generation import ImageInfo
 
 SHOWN_REASONS = 3
 
@@ -30,9 +36,36 @@ def opening(folder: EditFolder, money: Money | None) -> str:
             f"{counted(len(images.skipped), 'image')} cannot be read and {be} left out: "
             f"{some(images.skipped)}"
         )
+    if plan.edits.about.prompt:
+        first = plan.planned[0].edit
+        lines.append(f"for example {first.source}: {first.prompt}")
     if money is not None:
         lines.append(money.said)
     return "\n".join(lines)
+
+
+def coarse(plan: EditPlan) -> str:
+    """In a line, that a fitted generator draws less than the images show; empty where not."""
+    if plan.edits.generator is None:
+        return ""
+    info, images = plan.edits.generator.info, plan.images.images
+    larger = [
+        each
+        for each in images
+        if each.height > info.height or each.width > info.width or each.channels > info.channels
+    ]
+    if not larger:
+        return ""
+    of = f"{len(larger):,} of {counted(len(images), 'image')}"
+    first = larger[0]
+    return (
+        f"warning: --checkpoint: draws {_shape(info)}, and {of} show more ({first.source}: "
+        f"{_shape(first)}): their edits are blurred, as they are scaled up from it"
+    )
+
+
+def _shape(each: Image | ImageInfo) -> str:
+    return f"{each.width} × {each.height} in {'grey' if each.channels == 1 else 'colour'}"
 
 
 def dry(folder: EditFolder) -> str:
@@ -62,9 +95,21 @@ def closing(folder: EditFolder, ended: Ended) -> str:
             f"again: {_reasons(reasons)}; see {folder.path / FAILURES}"
         )
     if not folder.missing and made and folder.plan.images.classes:
-        path = shlex.quote(str(folder.path))
-        lines.append(f"next: augury train --synthetic-dir {path} ..., or `folder: {path}`")
+        lines.append(_next(folder))
     return "\n".join(lines)
+
+
+def _next(folder: EditFolder) -> str:
+    path = str(folder.path)
+    split = SPLIT_NAMES.get(folder.plan.images.root.name, "train")
+    if split == "train":
+        shown = shlex.quote(path)
+        return f"next: augury train --synthetic-dir {shown} ..., or `folder: {shown}`"
+    shown = path if re.fullmatch(r"[\w./][\w./-]*", path) else written_json(path)
+    return (
+        f"next: test on it, in a study: `evaluate_on: {{shifted: {{name: image_folder, root: "
+        f"{shown}}}}}`"
+    )
 
 
 def _how(ended: Ended, number: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Ledger
 from orchestrator.planned import Step
-from orchestrator.single.editing_folder import EditFolder, is_full
+from orchestrator.single.editing_folder import EditFolder, is_full, why_full
 from orchestrator.single.watching import Bar, Lines
 from tasks.edit_files import id_of
 from tasks.editing import OVER_BUDGET
@@ -51,7 +51,7 @@ class _Enough(Exception):
 
 def ledger_of(folder: EditFolder, options: Options) -> Ledger:
     """The store of a run."""
-    return Ledger(options.store or str(folder.private / "store"))
+    return Ledger(options.store or str(folder.store))
 
 
 def run(folder: EditFolder, options: Options, shown: Bar | Lines) -> Ended:
@@ -90,7 +90,7 @@ def run(folder: EditFolder, options: Options, shown: Bar | Lines) -> Ended:
 def _settle(folder: EditFolder, ended: Ended) -> None:
     """Say in the folder what is there, as far as it can be said."""
     try:
-        if folder.rows:
+        if folder.rows and folder.is_begun:
             folder.finish(ended.why_left)
     except OSError:
         # What is said next is why.
@@ -111,11 +111,13 @@ def _account(folder: EditFolder) -> str:
 
 
 def _unwritten(folder: EditFolder, error: OSError) -> InputError:
+    # Arrow's errors say the system's words in the middle of their own.
+    why = why_full(str(error)) or error.strerror or str(error)
     what = "takes no more" if is_full(error) else "cannot be written"
     do = "make room, and run this again" if is_full(error) else "run this again to go on"
     total = len(folder.plan.planned)
     return InputError(
-        f"--output-dir {folder.path}: {what} ({error.strerror or error}): {len(folder.rows):,} of "
+        f"--output-dir {folder.path}: {what} ({why}): {len(folder.rows):,} of "
         f"{total:,} edits are there and whole, {len(folder.missing):,} are left: {do}"
     )
 
@@ -147,6 +149,8 @@ def _make(folder: EditFolder, options: Options, shown: Bar | Lines, ended: Ended
         return
     ended.drained = outcome.drained
     for key, why in outcome.losses.items():
+        if said := why_full(why):
+            why = f"{options.store or folder.path} takes no more ({said}): make room"
         exporting.leave(steps[key], why)
     if outcome.user_error:
         raise InputError(outcome.user_error)

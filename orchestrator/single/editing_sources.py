@@ -7,11 +7,13 @@ from pathlib import Path
 
 from orchestrator.inputs import FileCache
 from orchestrator.report.wording import counted
+from orchestrator.single.places import some
 from orchestrator.single.set_folders import SHEET
 from orchestrator.single.set_recipes import read_recipe
 from orchestrator.single.watching import Bar, Lines
 from tasks.datasets._decode import decode
 from tasks.datasets._files import SUFFIXES, images_below
+from tasks.datasets._splits import SPLIT_NAMES
 from tasks.errors import InputError
 from tasks.reading import FileFacts, file_sha256
 from tasks.specs import Progress
@@ -32,6 +34,7 @@ class Image:
     """The top folder it lies in; empty where it lies in none."""
     height: int
     width: int
+    channels: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ def find_images(root: Path, skip_bad: bool, watcher: Bar | Lines) -> Images:
     paths = _paths(root)
     if not paths:
         raise InputError(f"{FLAG} {root}: holds no image ({', '.join(sorted(SUFFIXES))})")
+    _check_top(root, paths)
     found: list[Image] = []
     skipped: list[tuple[str, str]] = []
     with FileCache() as facts:
@@ -95,6 +99,17 @@ def _paths(root: Path) -> Sequence[Path]:
     return [path for path in found if path not in (root / SHEET, root / CONTACT_SHEET)]
 
 
+def _check_top(root: Path, paths: Sequence[Path]) -> None:
+    """Splits are no classes, which is what top folders are taken for."""
+    parts = [path.relative_to(root).parts for path in paths]
+    top = sorted({each[0] if len(each) > 1 else "" for each in parts})
+    if len(top) > 1 and set(top) <= set(SPLIT_NAMES):
+        raise InputError(
+            f"{FLAG} {root}: {some(top)} in it are splits and no classes: name one of them, as "
+            f"{FLAG} {root / top[0]}"
+        )
+
+
 def _is_text(name: str) -> bool:
     try:
         name.encode()
@@ -105,27 +120,28 @@ def _is_text(name: str) -> bool:
 
 def _image(path: Path, source: str, shape: str, facts: FileFacts) -> Image:
     folder, sign, _ = source.partition("/")
-    height, width = map(int, shape.split())
+    height, width, channels = map(int, shape.split())
     return Image(
         source=source,
         sha256=facts(path, "sha256", file_sha256),
         class_name=folder if sign else "",
         height=height,
         width=width,
+        channels=channels,
     )
 
 
 def _shape(path: Path, facts: FileFacts) -> str:
     try:
-        return facts(path, "height and width", _measured)
+        return facts(path, "height, width and channels", _measured)
     except OSError as error:
         return f"{UNREADABLE}{error.strerror}"
 
 
 def _measured(path: Path) -> str:
     try:
-        height, width = decode(path.read_bytes(), "").shape[:2]
+        shape = decode(path.read_bytes(), "").shape
     except InputError as error:
         why = str(error).partition("not a readable image (")[2].partition("): mend")[0]
         return f"{UNREADABLE}{why}"
-    return f"{height} {width}"
+    return " ".join(map(str, shape))

@@ -169,6 +169,8 @@ def generate(
         options = Options(store=store, address=address, num_workers=num_workers, gpus=_gpus(device))
         code = edit(flags, input_dir, output_dir, options, skip_bad, dry_run)
         raise typer.Exit(code)
+    if generator is None:
+        _refuse(of_edits, "--input-dir is missing: say --input-dir DIR, whose images are edited")
     _refuse(of_edits, "is for --input-dir; leave it out")
     if generator is None or per_class is None:
         missing = "--generator FILE" if generator is None else "--per-class N"

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,8 @@ def load_generator(path: Path) -> GeneratorFile:
 def _metadata(path: Path, where: str) -> Mapping[str, str]:
     from safetensors import SafetensorError, safe_open
 
+    if not os.path.exists(path):
+        raise InputError(f"{where}: there is no such file; {WRITTEN}")
     try:
         with safe_open(str(path), framework="np") as file:
             return file.metadata() or {}

@@ -1,6 +1,7 @@
 """Datasets whose images are files, each with its label: listed, hashed one by one, decoded."""
 
 import hashlib
+import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,14 +114,29 @@ def cropped(pixels: Pixels, box: tuple[float, float, float, float], where: str) 
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files of a folder at any depth, hidden ones left out, sorted."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    """The image files of a folder at any depth, hidden ones left out, sorted.
+
+    Links to folders are followed, except to one that they lie in.
+    """
+    return sorted(map(Path, _images_in(folder)))
+
+
+def _images_in(folder: Path) -> Iterator[str]:
+    above: dict[str, frozenset[tuple[int, int]]] = {str(folder): frozenset()}
+    for here, folders, files in os.walk(folder, followlinks=True):
+        found, ways = os.stat(here), above.pop(here)
+        identity = (found.st_dev, found.st_ino)
+        if identity in ways:
+            # A link led back here.
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        above |= dict.fromkeys((os.path.join(here, each) for each in folders), ways | {identity})
+        for name in files:
+            path = os.path.join(here, name)
+            is_image = os.path.splitext(name)[1].lower() in SUFFIXES
+            if is_image and not name.startswith(".") and os.path.isfile(path):
+                yield path
 
 
 def readable(path: Path) -> str:

@@ -12,12 +12,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
+from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
 from orchestrator import cli
 from orchestrator.planned import Step
 from orchestrator.single import editing_run
+from orchestrator.single.generator_files import NOTE, FittedOn, GeneratorNote
 from orchestrator.steps import StepFailed, perform
+from tasks import plugins
 from tasks.edit_files import PNG_TEXT
 from tasks.specs import Key
 
@@ -97,6 +101,37 @@ def write_images(folder: Path, number: int = 12, side: int = 8) -> None:
         path = folder / NAMES[digits.target[index]] / "seen" / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.resize((side, side + 2)).save(path)
+
+
+def write_ddpm(path: Path, side: int) -> None:
+    """What `augury fit` would write of grey images, but for the weights."""
+    note = GeneratorNote(
+        generator="ddpm",
+        version=plugins.module("generators", "ddpm").VERSION,
+        settings={},
+        seed=0,
+        channels=1,
+        height=side,
+        width=side,
+        classes=NAMES,
+        images=FittedOn(
+            dataset="image_folder",
+            split="train",
+            digest="",
+            size=None,
+            grayscale=False,
+            split_seed=0,
+            validation=(0, 0, 0),
+            validation_apart=False,
+            training=(4, 4, 4),
+        ),
+        fit="",
+        steps=1,
+        num_parameters=1,
+        losses={},
+    )
+    text = TypeAdapter(GeneratorNote).dump_json(note).decode()
+    save_file({"none": np.zeros(1, np.float32)}, path, metadata={NOTE: text})
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orchestrator import yaml12
+from orchestrator.parsing import parse_evaluation_sets
+from orchestrator.settings import EvaluationSet
 from orchestrator.single import editing_folder, editing_run
 from tasks import plugins
 from tests.orchestrator.single.editing_runs import (
@@ -27,6 +31,7 @@ from tests.orchestrator.single.editing_runs import (
     private_files,
     recipe,
     runner,
+    write_ddpm,
     write_images,
 )
 from tests.tasks.own_editors import own_editors
@@ -81,8 +86,10 @@ def failures(folder: Path) -> list[dict[str, str]]:
 def test_edits_lie_as_their_sources_do(edit: Callable[..., Said], work: Path) -> None:
     said = edit().out.splitlines()
     assert said[0] == "negative: 12 images of 3 classes, 24 edits"
-    assert said[1].startswith("out: 24 edits are there, 24 done now in 0:0")
-    assert said[1].endswith("; look at out/contact_sheet.png")
+    assert said[1].startswith("for example one/seen/0001.png: a one of glass")
+    assert said[2].startswith("out: 24 edits are there, 24 done now in 0:0")
+    assert said[2].endswith("; look at out/contact_sheet.png")
+    assert said[3] == "next: augury train --synthetic-dir out ..., or `folder: out`"
     check_whole(work / "out", 24)
     prompts = {row["prompt"]: row["prompt_id"] for row in manifest(work / "out")}
     assert set(prompts) == {
@@ -206,6 +213,33 @@ def test_another_recipe_is_refused(
     assert contents(work / "out") == before
 
 
+@pytest.mark.parametrize("trouble", ["build", "stop", "fail"])
+def test_a_recipe_of_which_nothing_came_makes_room_for_another(
+    trouble: str, edit: Callable[..., Said], work: Path
+) -> None:
+    (work / "trouble").write_text(trouble)
+    edit(code=3 if trouble == "fail" else 2)
+    (work / "trouble").unlink()
+    edit("--seed", "5")
+    assert recipe(work / "out")["seed"] == 5
+    check_whole(work / "out", 24)
+
+
+def test_edits_without_rows_are_edits(edit: Callable[..., Said], work: Path) -> None:
+    edit()
+    shutil.rmtree(work / "out" / ".augury")
+    (work / "out" / "manifest.parquet").unlink()
+    assert "holds edits of another recipe" in edit("--seed", "5", code=None).error
+
+
+def test_what_others_call_a_recipe_stays(edit: Callable[..., Said], work: Path) -> None:
+    (work / "out").mkdir()
+    text = '{"recipe": {"flour": 500}}'
+    (work / "out" / "manifest.json").write_text(text)
+    assert "holds edits of another recipe" in edit(code=None).error
+    assert (work / "out" / "manifest.json").read_text() == text
+
+
 def test_batches_are_no_part_of_a_recipe(edit: Callable[..., Said], work: Path) -> None:
     edit()
     assert "all done before" in edit("--set", "batch_size=2").out
@@ -215,9 +249,16 @@ def test_edits_of_images_that_are_gone_are_refused(edit: Callable[..., Said], wo
     edit()
     gone = sorted((work / "in").rglob("*.png"))[0]
     gone.unlink()
-    error = edit(code=None).error
-    assert error.startswith("--output-dir out: holds edits of images that are no longer there: ")
-    assert gone.relative_to(work / "in").as_posix() in error
+    files = sorted((work / "out").glob(f"*/*/{gone.stem}__*.png"))
+    names = [path.relative_to(work / "out").as_posix() for path in files]
+    assert edit(code=None).error == (
+        f"--output-dir out: holds edits of images that are no longer there: {names[0]!r}, "
+        f"{names[1]!r}: remove these files, or name a new folder"
+    )
+    for path in files:
+        path.unlink()
+    assert "22 edits are there, all done before" in edit().out
+    check_whole(work / "out", 22)
 
 
 def test_other_files_are_refused(edit: Callable[..., Said], work: Path) -> None:
@@ -232,9 +273,13 @@ def test_other_files_are_refused(edit: Callable[..., Said], work: Path) -> None:
 def test_two_runs_do_not_write_at_once(edit: Callable[..., Said], work: Path) -> None:
     edit()
     next((work / "out").glob("*/*/*.png")).unlink()
+    rows = work / "out" / ".augury" / "rows" / "of-another.parquet"
+    rows.parent.mkdir()
+    rows.touch()
     with (work / "out" / ".augury" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "another run is writing to it" in edit(code=None).error
+    assert rows.exists()
     edit()
     check_whole(work / "out", 24)
 
@@ -335,6 +380,33 @@ def test_a_full_disk_costs_nothing_that_was_made(
     check_whole(work / "out", 80)
     # One step was made twice at most: that which could not be written.
     assert num_edited(work) <= 80 + 32
+
+
+def test_a_full_disk_of_steps_is_said_in_words(
+    edit: Callable[..., Said], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Arrow says it, on whichever worker."""
+    text = "Error writing bytes to file. Detail: [errno 28] No space left on device"
+
+    def lost(steps: Any, *rest: Any) -> Any:
+        outcome = here({}, *rest)
+        object.__setattr__(outcome, "losses", dict.fromkeys(steps, f"OSError: [Errno 28] {text}"))
+        return outcome
+
+    with monkeypatch.context() as patched:
+        patched.setattr(editing_run, "on_ray", lost)
+        assert edit(code=3).err.splitlines()[-1] == (
+            "incomplete: 24 of 24 edits are left: out takes no more (No space left on device): "
+            "make room (24); out/failures.csv names them; run the same command again to go on"
+        )
+
+    def broken(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(editing_run, "on_ray", broken)
+        error = edit(code=None).error
+    assert error.startswith("--output-dir out: takes no more (No space left on device): 0 of 24 ")
 
 
 # What an editor cannot make
@@ -472,6 +544,38 @@ def test_masks_are_told_apart_by_their_content(edit: Callable[..., Said], work: 
             same = np.asarray(before) == np.asarray(after)
         assert same[:, :4].all()
         assert not same[:, 4:].all()
+
+
+@pytest.mark.parametrize(
+    ("target", "root"), [("out", "out"), ("an: other", '"an: other"'), ("new-1/a", "new-1/a")]
+)
+def test_edits_of_a_test_split_are_tested_on(target: str, root: str, run: Run, work: Path) -> None:
+    write_images(work / "test", 3)
+    words = ("--input-dir", "test", "--augmentation", "rotation", "--output-dir", target)
+    line = run(*words).out.splitlines()[-1]
+    assert line == (
+        "next: test on it, in a study: `evaluate_on: {shifted: {name: image_folder, root: "
+        f"{root}}}}}`"
+    )
+    (document,) = re.findall("`(.*)`", line)
+    (found,) = parse_evaluation_sets(yaml12.parse(document)["evaluate_on"])
+    assert isinstance(found, EvaluationSet)
+    assert (found.dataset.reader.name, found.dataset.reader.config.root) == ("image_folder", target)
+
+
+def test_a_generator_that_draws_less_than_the_images_says_so(run: Run, work: Path) -> None:
+    write_ddpm(work / "ddpm.safetensors", side=8)
+    words = ("--input-dir", "in", "--editor", "sdedit", "--checkpoint", "ddpm.safetensors")
+    assert run(*words, *TO_OUT, "--dry-run").err == (
+        "warning: --checkpoint: draws 8 × 8 in grey, and 12 of 12 images show more "
+        "(one/seen/0001.png: 8 × 10 in grey): their edits are blurred, as they are scaled up from "
+        "it\n"
+    )
+    write_ddpm(work / "ddpm.safetensors", side=16)
+    assert run(*words, *TO_OUT, "--dry-run").err == ""
+    Image.fromarray(np.full((9, 7, 3), (40, 80, 120), np.uint8)).save(work / "in" / "one" / "c.png")
+    said = run(*words, *TO_OUT, "--dry-run").err
+    assert "1 of 13 images show more (one/c.png: 7 × 9 in colour)" in said
 
 
 def test_images_may_lie_beside_class_folders_or_without_any(

@@ -80,11 +80,16 @@ def refused(run: Run, work: Path) -> Refused:
         ((*OUT, *EDITED, "--mask", "nothing"), "--mask 'nothing': there is no such file or folder"),
         ((*OUT, *EDITED, "--mask", "full", "--invert-mask"), "--invert-mask: full has no other"),
         ((*OUT, *EDITED, "--mask", "{name: stroke}"), "--mask: unknown 'stroke'"),
+        ((*OUT, *EDITED, "--mask", "{nam: full}"), "--mask: name is missing; choose from: "),
         ((*OUT, *EDITED, "--mask", "{name: strokes, wide: 1}"), "--mask: wide: "),
         ((*OUT, *EDITED, "--device", "cuda:1"), "--device cuda:1: say cpu or cuda"),
         (
             (*OUT, "--editor", "img2img", "--prompts-file", "prompts.txt", "--checkpoint", "./no"),
             "there is no file or folder ./no",
+        ),
+        (
+            (*OUT, "--editor", "sdedit", "--checkpoint", "no.safetensors"),
+            "--checkpoint no.safetensors: there is no such file; give what `augury fit` wrote",
         ),
         ((*OUT, *ROTATED, "--prompts-file", "prompts.txt"), "--prompts-file: rotation reads no"),
         ((*OUT, *ROTATED, "--mask", "full"), "--mask: rotation takes none; leave it out"),
@@ -111,6 +116,7 @@ def test_flags_that_cannot_be(words: tuple[str, ...], why: str, refused: Refused
         ((), "--generator FILE is missing: say --generator FILE --per-class N, or --input-dir"),
         (("--generator", "x"), "--per-class N is missing"),
         (("--generator", "x", "--per-class", "1", "--editor", "negative"), "--editor: is for"),
+        (("--editor", "sdedit"), "--editor: --input-dir is missing: say --input-dir DIR"),
         (("--input-dir", "nowhere", *ROTATED), "--input-dir nowhere: there is no such folder"),
         (("--input-dir", "empty", *ROTATED), "--input-dir empty: holds no image (.bmp, "),
         (("--input-dir", "prompts.txt", *ROTATED), "prompts.txt: there is no such folder"),
@@ -155,6 +161,21 @@ def test_an_unreadable_image_is_named_or_left_out(refused: Refused, run: Run, wo
     assert said.code == 0, said.err
     assert "2 images cannot be read and are left out: 'one/broken.png', 'one/cut.jpg'" in said.out
     check_whole(work / "out", 6)
+
+
+def test_splits_are_no_classes(run: Run, work: Path) -> None:
+    for split in ("train", "valid"):
+        write_images(work / "split" / split, 3)
+    (work / "split" / "README.txt").write_text("as it was published")
+    words = ("--input-dir", "split", *OUT, *EDITED)
+    assert run(*words).error == (
+        "--input-dir split: 'train', 'valid' in it are splits and no classes: name one of them, as "
+        "--input-dir split/train"
+    )
+    assert not (work / "out").exists()
+    # Beside any other class, one of them may well be a class.
+    write_images(work / "split", 3)
+    assert "9 images of 5 classes" in run(*words, "--dry-run").out
 
 
 def test_a_folder_of_bad_images_is_refused(run: Run, work: Path) -> None:

@@ -1,6 +1,7 @@
 """Edits by a service: nothing is paid twice, the budget holds, and the key shows nowhere."""
 
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,8 +73,9 @@ def paying(run: Run, service: Service, work: Path) -> Paying:
 
 def test_a_plan_says_the_calls_and_the_money(paying: Paying, work: Path) -> None:
     said = paying("--dry-run").out.splitlines()
-    assert said[:2] == [
+    assert said[:3] == [
         f"{PROVIDER}: 6 images of 3 classes, 12 edits",
+        "for example one/seen/0001.png: a one of glass",
         "12 calls of up to $0.05 each, up to $0.60 in all; $0.00 of $10.00 (--max-cost-usd) are "
         "spent",
     ]
@@ -143,9 +145,28 @@ def test_a_wrong_key_stops_the_run(
     assert "another" not in error
     assert contents(work / "out") == {}
     monkeypatch.setenv(VARIABLES[PROVIDER], KEY)
-    paying()
+    # As nothing was paid, the corrected command may have another recipe too.
+    paying("--seed", "3")
     assert paying.num_charged == 12
     check_whole(work / "out", 12)
+
+
+def test_answers_that_were_paid_are_not_passed_over(paying: Paying, work: Path) -> None:
+    paying()
+    shutil.rmtree(work / "out" / ".augury" / "rows", ignore_errors=True)
+    (work / "out" / "manifest.parquet").unlink()
+    for path in (work / "out").glob("*/*/*.png"):
+        path.unlink()
+    (work / "prompts.txt").write_text("a {class} of glass\nin a forbidden place\nat night\n")
+    error = paying(code=None).error
+    assert "holds edits of another recipe (prompts: " in error
+    assert error.endswith(
+        "; name a new folder, with --store out/.augury/store, so that nothing is paid twice"
+    )
+    said = paying("--output-dir", "new", "--store", "out/.augury/store")
+    assert "6 calls of up to $0.05 each" in said.out
+    assert paying.num_charged == 18
+    check_whole(work / "new", 18)
 
 
 def test_a_refusal_is_recorded_and_not_asked_again(paying: Paying, work: Path) -> None:
