@@ -84,6 +84,8 @@ def sample_gallery(result: StudyResult) -> Gallery | None:
     caption = "Up to {} images of each class, in label order{}.".format(
         num_images, f": the first {shown} of {len(result.classes)} classes" if some else ""
     )
+    if result.edited_tests or any(each.edited for each in result.sets):
+        caption += " Edits stand where their sources do."
     if len(result.sheets) > len(named):
         caption += f" {_left_out(result)}"
     return Gallery(title="Samples", caption=caption, tiles=tuple(filter(None, tiles)))
