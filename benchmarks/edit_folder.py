@@ -1,7 +1,7 @@
 """How much faster two workers edit a folder than one, and whether they write the same bytes.
 
     python benchmarks/edit_folder.py [--input-dir FOLDER] [--images 1000] [--workers 1 2]
-        [--rounds 1] [--side 64] [--steps 4]
+        [--rounds 1] [--side 16] [--steps 2]
 
 `augury generate` on a folder of real images (scikit-learn's digits unless told otherwise) with two
 prompts, `instruct_pix2pix` with a small network of random weights, and each number of workers.
@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--side", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=2)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(asked, Path(folder))))
