@@ -1,6 +1,7 @@
 """Attaches to Ray or starts it, and decides what one step may take of a machine."""
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -80,7 +81,25 @@ def attached(
             _check_store_is_shared(ledger)
         yield _measure(address is None, num_workers, gpus)
     finally:
-        ray.shutdown()
+        with _no_garbage():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Collect what is left of Tune's cycles before Ray shuts down, and nothing meanwhile.
+
+    Garbage is collected by whichever thread comes first. Where a reference to an object or to an
+    actor dies while Ray shuts down, Ray ends the whole process, with exit code 1 and no table.
+    """
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _check_answers(address: str) -> None:
