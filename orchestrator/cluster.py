@@ -81,12 +81,12 @@ def attached(
             _check_store_is_shared(ledger)
         yield _measure(address is None, num_workers, gpus)
     finally:
-        with _no_garbage():
+        with no_garbage():
             ray.shutdown()
 
 
 @contextlib.contextmanager
-def _no_garbage() -> Iterator[None]:
+def no_garbage() -> Iterator[None]:
     """Collect what is left of Tune's cycles before Ray shuts down, and nothing meanwhile.
 
     Garbage is collected by whichever thread comes first. Where a reference to an object or to an

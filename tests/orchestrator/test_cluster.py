@@ -1,13 +1,15 @@
 """A study on a Ray cluster of several nodes: real raylets on one machine, one of which is lost."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster import gpu_share
+from orchestrator.cluster import gpu_share, no_garbage
 from orchestrator.inputs import identify
 from orchestrator.plan import make_plan, sources
 from orchestrator.study import load_study
@@ -83,3 +85,16 @@ def test_a_large_model_gets_half_a_gpu_and_small_ones_share() -> None:
     trials = [step for step in plan.steps.values() if step.kind == "trial"]
     shares = {step.title: gpu_share(step, 80 * 10**9) for step in trials}
     assert list(shares.values()) == [0.125, 0.5]
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_garbage_is_collected_before_ray_shuts_down_and_not_meanwhile() -> None:
+    before = weakref.ref(_Cycle())
+    with no_garbage():
+        assert before() is None
+        assert not gc.isenabled()
+    assert gc.isenabled()
