@@ -115,10 +115,7 @@ def work(step: Step, ledger: Ledger, attempt: Attempt, device: str) -> Work:
         case LineageSpec():
             from tasks.lineage import lineage
 
-            held = None if spec.real is None else spec.real.validation_pack
-            shown = (spec.images, *spec.tests, *((spec.real.pack,) if spec.real else ()), held)
-            packs = {key: fetch_pack(ledger, key) for key in shown if key is not None}
-            return lineage(spec, packs, out)
+            return lineage(spec, {key: fetch_pack(ledger, key) for key in step.needs}, out)
         case CasSpec():
             from tasks.cas import cas
 

@@ -1,7 +1,6 @@
 """StudySpecs, data and finished scores become a Plan: no Ray, no torch.
 
-Nothing is read from disk but the files of prompts and masks, and the manifests of folders, that
-settings name.
+Nothing is read from disk but the files of prompts and masks that settings name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -38,11 +38,9 @@ def lineage(spec: LineageSpec, packs: Mapping[Key, Path], out: Path) -> Work:
                 f"tested on, such as {images.sources[leaks[0]]}: test on them with evaluate_on, "
                 f"or leave them out"
             )
-    of_validation = 0
-    if spec.real is not None:
-        apart = spec.real.validation_pack
-        held = Pack(packs[apart or spec.real.pack])
-        rows = range(len(held)) if apart else select(held, spec.real)[0].tolist()
-        of_validation = len(made_from(held, rows))
+    apart = spec.real.validation_pack
+    held = Pack(packs[apart or spec.real.pack])
+    rows = range(len(held)) if apart else select(held, spec.real)[0].tolist()
+    of_validation = len(made_from(held, rows))
     write_result(out, {"images": len(images), "edits": len(edits), "of_validation": of_validation})
     yield Progress(done=1, total=1)

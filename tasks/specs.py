@@ -404,7 +404,7 @@ class LineageSpec:
     images: Key
     """The pack of what is trained on."""
     tests: tuple[Key, ...]
-    real: ImagesSpec | None
+    real: ImagesSpec
     """Says which images validate: edits of them are counted."""
     name: Annotated[str, NotHashed()]
     """Where a study says what is trained on, for the message."""

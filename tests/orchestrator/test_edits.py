@@ -190,7 +190,6 @@ def test_a_folder_is_looked_through_for_edits_of_test_images(tmp_path: Path) -> 
         assert spec.images in {each.pack for each in trial.spec.cell.sets}
     tested = {spec.test for spec in of_kind(plan, "evaluate") if isinstance(spec, EvaluateSpec)}
     assert tested == {*spec.tests}
-    assert spec.real is not None
     (trial, *_) = of_kind(plan, "trial")
     assert spec.real.validation == trial.cell.images.validation
 

@@ -18,7 +18,8 @@ from tasks.results import read_result
 from tasks.shards import png
 from tasks.specs import ImagesSpec, LineageSpec
 
-SPEC = LineageSpec(images="i", tests=("t",), real=None, name="synthetic.x.folder")
+REAL = ImagesSpec(pack="t", split_seed=0, validation=(0,), training=(0,))
+SPEC = LineageSpec(images="i", tests=("t",), real=REAL, name="synthetic.x.folder")
 
 
 def drawn(seed: int) -> Pixels:
