@@ -1,7 +1,7 @@
 """A shard of edits of a pack: every edit named by what it is, and whole or not there."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from tasks import plugins
 from tasks.edit import edit
-from tasks.editing import OVER_BUDGET, About, Answer, Edit, Edited
+from tasks.editing import OVER_BUDGET, About, Answer, Edited
 from tasks.edits.answers import FolderAnswers
 from tasks.edits.masks import open_masks
 from tasks.edits.prompts import Prompt
@@ -23,7 +23,7 @@ from tasks.packs import Example, Pack, ordered, read_all, write_pack
 from tasks.results import read_result
 from tasks.shards import SHARD_FILE
 from tasks.specs import EditRecipe, EditSpec, GatherSpec, ImagesSpec
-from tests.tasks.own_editors import own_editors
+from tests.tasks.own_editors import own_editors, script
 
 CLASSES = ("cat", "dog")
 NUM_IMAGES = 6
@@ -75,26 +75,6 @@ def run(
     out.mkdir()
     read_all(edit(spec, pack, None, answers, out, "cpu"))
     return pq.read_table(out / SHARD_FILE).to_pylist(), read_result(out)
-
-
-@dataclass(kw_only=True)
-class Scripted:
-    """An `Editor` that answers as it is told."""
-
-    answer: Callable[[Sequence[Edit]], Iterator[Edited]]
-    batch_size: int = 5
-    stamp: dict[str, str] = field(default_factory=dict)
-
-    def edit(self, edits: Sequence[Edit]) -> Iterator[Edited]:
-        return self.answer(edits)
-
-
-def script(
-    monkeypatch: pytest.MonkeyPatch, answer: Callable[[Sequence[Edit]], Iterator[Edited]]
-) -> None:
-    """Let `negative` answer so from now on."""
-    module = plugins.module("editors", "negative")
-    monkeypatch.setattr(module, "build", lambda config, given: Scripted(answer=answer))
 
 
 def test_every_image_has_an_edit_by_every_prompt(pack: Path, tmp_path: Path) -> None:

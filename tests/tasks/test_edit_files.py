@@ -3,8 +3,8 @@
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from tasks.origins import pixels_sha256, read_origins
 from tasks.results import read_result
 from tasks.shards import SHARD_FILE
 from tasks.specs import EditFilesSpec, FileEdit
-from tests.tasks.own_editors import own_editors
+from tests.tasks.own_editors import own_editors, script
 
 Row = dict[str, Any]
 
@@ -77,26 +77,6 @@ def spec_of(root: Path, tmp_path: Path, name: str = "negative", **config: Any) -
     return EditFilesSpec(
         editor=plugins.plugin("editors", name, chosen), edits=edits, seed=3, root=str(root)
     )
-
-
-@dataclass(kw_only=True)
-class Scripted:
-    """An `Editor` that answers as it is told."""
-
-    answer: Callable[[Sequence[Edit]], Iterator[Edited]]
-    batch_size: int = 5
-    stamp: dict[str, str] = field(default_factory=dict)
-
-    def edit(self, edits: Sequence[Edit]) -> Iterator[Edited]:
-        return self.answer(edits)
-
-
-def script(
-    monkeypatch: pytest.MonkeyPatch, answer: Callable[[Sequence[Edit]], Iterator[Edited]]
-) -> None:
-    """Let `negative` answer so from now on."""
-    module = plugins.module("editors", "negative")
-    monkeypatch.setattr(module, "build", lambda config, given: Scripted(answer=answer))
 
 
 def run(
